@@ -1,0 +1,1 @@
+//! The backtest engine of jetsweep: bars, indicators, templates, simulation, metrics

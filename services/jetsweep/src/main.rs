@@ -1,0 +1,2 @@
+//! The jetsweep binary.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Turns sweep specs into plans and jobs

@@ -1,0 +1,1 @@
+//! What the services of jetsweep agree on: events, subjects, topology, config, telemetry
