@@ -1,1 +1,11 @@
-//! What the services of jetsweep agree on: events, subjects, topology, config, telemetry
+//! What the services of jetsweep agree on: events, subjects, topology, sweep specs, configuration, telemetry.
+
+pub mod bus;
+pub mod config;
+pub mod events;
+pub mod ids;
+pub mod plan;
+pub mod spec;
+pub mod subjects;
+pub mod telemetry;
+pub mod topology;

@@ -1,0 +1,348 @@
+//! The connection to NATS, and the few ways in which messages are stored and acknowledged safely.
+//!
+//! Publishing waits for the stream's word and tries again until it is stored: a full stream, a restarting server or
+//! a lost connection delays work and never drops it. Acknowledging is a request whose reply is checked, because an
+//! ack that is only sent can be lost with the process that sent it.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_nats::jetstream::{self, kv};
+use async_nats::{Client, ConnectOptions, HeaderMap, Request, RequestErrorKind, ServerAddr};
+use bytes::Bytes;
+use serde::Deserialize;
+
+use crate::subjects::Names;
+
+/// Longest wait for the reply to one request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// First pause before a request is repeated; doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// Longest pause before a request is repeated.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Requests for an ack that are made before the ack counts as unconfirmed.
+const ACK_ATTEMPTS: u32 = 5;
+
+/// Server error codes for which repeating cannot help; any other (a full stream, no leader) means "not now".
+mod code {
+    /// The expected last sequence does not match: somebody else was first.
+    pub(super) const WRONG_LAST_SEQUENCE: u64 = 10071;
+    /// The same, in the API's other wording.
+    pub(super) const WRONG_LAST_SEQUENCE_CONSTANT: u64 = 10164;
+    /// The message is larger than the stream takes.
+    pub(super) const MESSAGE_TOO_LARGE: u64 = 10054;
+}
+
+/// Who we are to the server.
+#[derive(Debug, Clone, Default)]
+pub enum Auth {
+    /// The server asks for nothing.
+    #[default]
+    None,
+    /// A user with a password.
+    UserPassword {
+        /// The user.
+        user: String,
+        /// The password.
+        password: String,
+    },
+    /// A credentials file (JWT and seed).
+    CredentialsFile(PathBuf),
+}
+
+/// The bus could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum BusError {
+    /// No connection.
+    #[error("failed to connect to NATS at {url}: {reason}")]
+    Connect {
+        /// Where it was looked for.
+        url: String,
+        /// The client's words.
+        reason: String,
+    },
+    /// The server refused a message for good.
+    #[error("failed to publish to {subject}: {reason}")]
+    Refused {
+        /// The message's subject.
+        subject: String,
+        /// The server's words.
+        reason: String,
+    },
+    /// An ack was not confirmed: the server may deliver the message again.
+    #[error("failed to confirm an acknowledgement: {0}")]
+    AckUnconfirmed(String),
+    /// A read from a stream or bucket failed.
+    #[error("failed to read {what}: {reason}")]
+    Read {
+        /// What was read.
+        what: String,
+        /// The client's words.
+        reason: String,
+    },
+    /// A write to the bucket failed.
+    #[error("failed to write key {key}: {reason}")]
+    Write {
+        /// Its key.
+        key: String,
+        /// The client's words.
+        reason: String,
+    },
+}
+
+/// A message a stream has stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// Its place in the stream.
+    pub sequence: u64,
+    /// Whether the stream had a message of this id already.
+    pub duplicate: bool,
+}
+
+/// What came of creating something that may exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Creation {
+    /// It was created.
+    Created,
+    /// It was there before.
+    Existed,
+}
+
+#[derive(Deserialize)]
+struct PublishReply {
+    #[serde(default)]
+    seq: u64,
+    #[serde(default)]
+    duplicate: bool,
+    error: Option<ApiError>,
+}
+
+#[derive(Deserialize)]
+struct ApiError {
+    #[serde(default)]
+    err_code: u64,
+    #[serde(default)]
+    description: String,
+}
+
+enum PublishFailure {
+    NotNow(String),
+    Refused { code: u64, reason: String },
+}
+
+/// A connection to NATS with the names of one namespace. Clones share the connection.
+#[derive(Debug, Clone)]
+pub struct Bus {
+    /// The plain connection.
+    pub client: Client,
+    /// JetStream over it.
+    pub jetstream: jetstream::Context,
+    /// Names of streams, subjects and buckets.
+    pub names: Names,
+}
+
+impl Bus {
+    /// Connects as `name`, which the server shows in its list of connections. Afterwards the connection is kept up
+    /// for as long as it takes, with a log line at each change of state.
+    pub async fn connect(url: &str, auth: &Auth, name: &str, names: Names) -> Result<Self, BusError> {
+        let failed = |reason: String| BusError::Connect { url: url.to_owned(), reason };
+        let addresses: Vec<ServerAddr> = url
+            .split(',')
+            .map(|part| part.trim().parse())
+            .collect::<Result<_, std::io::Error>>()
+            .map_err(|error| failed(error.to_string()))?;
+        let options = match auth {
+            Auth::None => ConnectOptions::new(),
+            Auth::UserPassword { user, password } => {
+                ConnectOptions::with_user_and_password(user.clone(), password.clone())
+            }
+            Auth::CredentialsFile(path) => {
+                ConnectOptions::with_credentials_file(path).await.map_err(|error| failed(error.to_string()))?
+            }
+        };
+        let disconnected = std::sync::Arc::new(AtomicBool::new(false));
+        let options = options
+            .name(name)
+            .max_reconnects(None)
+            .reconnect_delay_callback(|attempt| {
+                FIRST_PAUSE.saturating_mul(1 << attempt.min(6) as u32).min(LONGEST_PAUSE)
+            })
+            .event_callback(move |event| {
+                let disconnected = disconnected.clone();
+                async move { log_connection_event(&event, &disconnected) }
+            });
+        let client = options.connect(addresses).await.map_err(|error| failed(error.to_string()))?;
+        let jetstream = jetstream::new(client.clone());
+        Ok(Self { client, jetstream, names })
+    }
+
+    /// Publishes a message and waits until a stream has stored it, trying again as long as that can help.
+    /// `id` keeps the stream from storing a repetition within its duplicate window.
+    ///
+    /// Dropping the future gives up; the message may then be stored or not.
+    pub async fn publish(&self, subject: &str, id: &str, payload: Bytes) -> Result<Stored, BusError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(async_nats::header::NATS_MESSAGE_ID, id);
+        self.publish_with_headers(subject, headers, payload).await
+    }
+
+    /// Like [`Bus::publish`], with headers of the caller's.
+    pub async fn publish_with_headers(
+        &self,
+        subject: &str,
+        headers: HeaderMap,
+        payload: Bytes,
+    ) -> Result<Stored, BusError> {
+        let mut pause = FIRST_PAUSE;
+        let mut told = false;
+        loop {
+            match self.try_publish(subject, headers.clone(), payload.clone()).await {
+                Ok(stored) => {
+                    if told {
+                        tracing::info!(subject, "published after waiting");
+                    }
+                    return Ok(stored);
+                }
+                Err(PublishFailure::Refused { reason, .. }) => {
+                    return Err(BusError::Refused { subject: subject.to_owned(), reason });
+                }
+                Err(PublishFailure::NotNow(reason)) => {
+                    if !told {
+                        tracing::warn!(subject, reason, "cannot publish now, waiting");
+                        told = true;
+                    }
+                    tokio::time::sleep(with_jitter(pause)).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Publishes a message that must be the only one of its subject. A second one is not stored.
+    pub async fn create(&self, subject: &str, id: &str, payload: Bytes) -> Result<Creation, BusError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(async_nats::header::NATS_MESSAGE_ID, id);
+        headers.insert(async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.try_publish(subject, headers.clone(), payload.clone()).await {
+                Ok(Stored { duplicate: false, .. }) => return Ok(Creation::Created),
+                Ok(Stored { duplicate: true, .. }) => return Ok(Creation::Existed),
+                Err(PublishFailure::Refused {
+                    code: code::WRONG_LAST_SEQUENCE | code::WRONG_LAST_SEQUENCE_CONSTANT,
+                    ..
+                }) => return Ok(Creation::Existed),
+                Err(PublishFailure::Refused { reason, .. }) => {
+                    return Err(BusError::Refused { subject: subject.to_owned(), reason });
+                }
+                Err(PublishFailure::NotNow(reason)) => {
+                    tracing::warn!(subject, reason, "cannot publish now, waiting");
+                    tokio::time::sleep(with_jitter(pause)).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+
+    async fn try_publish(&self, subject: &str, headers: HeaderMap, payload: Bytes) -> Result<Stored, PublishFailure> {
+        let max_payload = self.client.max_payload();
+        if payload.len() > max_payload {
+            let reason = format!("{} bytes are more than the server's max_payload of {max_payload}", payload.len());
+            return Err(PublishFailure::Refused { code: code::MESSAGE_TOO_LARGE, reason });
+        }
+        let request = Request::new().headers(headers).payload(payload).timeout(Some(REQUEST_TIMEOUT));
+        let message = match self.client.send_request(subject.to_owned(), request).await {
+            Ok(message) => message,
+            Err(error) => {
+                return Err(match error.kind() {
+                    RequestErrorKind::InvalidSubject | RequestErrorKind::MaxPayloadExceeded => {
+                        PublishFailure::Refused { code: 0, reason: error.to_string() }
+                    }
+                    RequestErrorKind::NoResponders => {
+                        PublishFailure::NotNow("no stream takes this subject right now".to_owned())
+                    }
+                    _ => PublishFailure::NotNow(error.to_string()),
+                });
+            }
+        };
+        let reply: PublishReply =
+            serde_json::from_slice(&message.payload).map_err(|error| PublishFailure::NotNow(error.to_string()))?;
+        match reply.error {
+            None => Ok(Stored { sequence: reply.seq, duplicate: reply.duplicate }),
+            Some(error) if is_for_good(error.err_code) => {
+                Err(PublishFailure::Refused { code: error.err_code, reason: error.description })
+            }
+            Some(error) => Err(PublishFailure::NotNow(error.description)),
+        }
+    }
+
+    /// Acknowledges a delivered message, given its reply subject, and waits for the server's word. `Err` means that
+    /// the message may be delivered again.
+    pub async fn ack(&self, reply: &str) -> Result<(), BusError> {
+        let mut pause = FIRST_PAUSE;
+        let mut last = String::new();
+        for _ in 0..ACK_ATTEMPTS {
+            let request = Request::new().payload(Bytes::from_static(b"+ACK")).timeout(Some(REQUEST_TIMEOUT));
+            match self.client.send_request(reply.to_owned(), request).await {
+                Ok(_) => return Ok(()),
+                Err(error) => last = error.to_string(),
+            }
+            tokio::time::sleep(with_jitter(pause)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        Err(BusError::AckUnconfirmed(last))
+    }
+
+    /// The last message stored on a subject, if there is one.
+    pub async fn last(&self, stream: &str, subject: &str) -> Result<Option<Bytes>, BusError> {
+        use async_nats::jetstream::stream::LastRawMessageErrorKind;
+        let failed = |reason: String| BusError::Read { what: format!("{subject} in {stream}"), reason };
+        let stream = self.jetstream.get_stream(stream).await.map_err(|error| failed(error.to_string()))?;
+        match stream.get_last_raw_message_by_subject(subject).await {
+            Ok(message) => Ok(Some(message.payload)),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(failed(error.to_string())),
+        }
+    }
+
+    /// The bucket of batch status, control and data digests.
+    pub async fn batches(&self) -> Result<kv::Store, BusError> {
+        let bucket = self.names.batches_bucket();
+        self.jetstream
+            .get_key_value(&bucket)
+            .await
+            .map_err(|error| BusError::Read { what: format!("bucket {bucket}"), reason: error.to_string() })
+    }
+}
+
+/// Whether repeating a publish that was refused with this code cannot help.
+fn is_for_good(err_code: u64) -> bool {
+    matches!(err_code, code::WRONG_LAST_SEQUENCE | code::WRONG_LAST_SEQUENCE_CONSTANT | code::MESSAGE_TOO_LARGE)
+}
+
+/// A pause of between half and all of `pause`, so that many clients do not come back at once.
+pub fn with_jitter(pause: Duration) -> Duration {
+    pause.mul_f64(0.5 + rand::random::<f64>() / 2.0)
+}
+
+fn log_connection_event(event: &async_nats::Event, disconnected: &AtomicBool) {
+    match event {
+        async_nats::Event::Connected => {
+            if disconnected.swap(false, Ordering::Relaxed) {
+                tracing::info!("connected to NATS again");
+            } else {
+                tracing::debug!("connected to NATS");
+            }
+        }
+        async_nats::Event::Disconnected => {
+            if !disconnected.swap(true, Ordering::Relaxed) {
+                tracing::warn!("lost the connection to NATS, reconnecting");
+            }
+        }
+        async_nats::Event::SlowConsumer(id) => tracing::warn!(id, "a subscription cannot keep up"),
+        async_nats::Event::ServerError(error) => tracing::warn!(%error, "the NATS server complains"),
+        async_nats::Event::ClientError(error) => tracing::debug!(%error, "the NATS client complains"),
+        other => tracing::debug!(event = %other, "NATS connection"),
+    }
+}

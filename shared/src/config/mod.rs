@@ -1,0 +1,24 @@
+//! Configuration: defaults, then `jetsweep.toml`, then `JETSWEEP_*` variables, then flags; the later one wins.
+//!
+//! | source | example |
+//! |---|---|
+//! | `jetsweep.toml` in the working directory, or the file named by `--config` | `[nats]` and `url = "nats://hub:4222"` |
+//! | environment: `JETSWEEP_`, then the key in upper case with `__` for each dot | `JETSWEEP_NATS__URL=nats://hub:4222` |
+//! | flags of the command, as [`Overrides`] | `--nats nats://hub:4222` |
+//!
+//! A key that is none of ours is an error wherever it comes from. Relative paths are relative to the working directory.
+//! [`Config::explain`] tells each value in force and where it came from.
+
+mod keys;
+mod load;
+mod secret;
+mod settings;
+
+pub use load::{ConfigError, Explained, FILE_NAME, Origin, Overrides, Sources};
+pub use secret::{Secret, redact_url};
+pub use settings::{
+    Config, ConsolidatorConfig, DataConfig, LimitsConfig, LogConfig, LogFormat, NatsConfig, PlannerConfig, WorkerConfig,
+};
+
+#[cfg(test)]
+mod tests;

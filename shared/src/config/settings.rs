@@ -1,0 +1,255 @@
+//! The configuration as plain structs, with their defaults.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::load::Origin;
+use super::secret::Secret;
+
+const MIB: u64 = 1 << 20;
+
+/// Everything that can be configured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The server every service talks through.
+    pub nats: NatsConfig,
+    /// Folder for what must survive a restart on this machine: the database, and the store of `run`'s own server.
+    pub state_dir: PathBuf,
+    /// Where bars are read.
+    pub data: DataConfig,
+    /// The worker.
+    pub worker: WorkerConfig,
+    /// The planner.
+    pub planner: PlannerConfig,
+    /// The consolidator.
+    pub consolidator: ConsolidatorConfig,
+    /// What is refused for being too large.
+    pub limits: LimitsConfig,
+    /// Logs.
+    pub log: LogConfig,
+    /// Where each value that is no default came from, by key.
+    #[serde(skip)]
+    pub(super) origins: BTreeMap<String, Origin>,
+}
+
+/// How to reach the NATS server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NatsConfig {
+    /// Server, or several separated by commas.
+    pub url: String,
+    /// A `.creds` file to sign in with.
+    pub credentials: Option<PathBuf>,
+    /// User to sign in with, together with `password`.
+    pub user: Option<String>,
+    /// Password of `user`.
+    pub password: Option<Secret>,
+    /// Prefix of every subject and, in upper case, of every stream: two deployments can share an account.
+    pub namespace: String,
+}
+
+/// Where bars are read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// Folder under which every `source` of a sweep spec lies.
+    pub root: PathBuf,
+}
+
+/// The worker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerConfig {
+    /// Jobs computed at the same time, each on a thread of its own.
+    pub slots: usize,
+    /// Name of this worker in results and logs.
+    pub name: String,
+    /// Most memory for bars shared by all slots, in bytes.
+    pub cache_bytes: u64,
+    /// Most memory for indicator columns of one slot, in bytes.
+    pub columns_bytes: u64,
+    /// A job that takes longer is given up on, in seconds.
+    pub job_deadline_seconds: u64,
+    /// Memory limit of the child process that runs a redelivered job, in bytes.
+    pub child_memory_bytes: u64,
+    /// A job that is neither acknowledged nor reported in progress for this long is delivered again, in seconds.
+    pub ack_wait_seconds: u64,
+}
+
+/// The planner.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannerConfig {
+    /// Runs of a shard. When absent the planner aims at `shard_ms` of work.
+    pub shard_runs: Option<u64>,
+    /// Work the planner aims to put into a shard, in milliseconds.
+    pub shard_ms: u64,
+    /// Most jobs queued at a time for one runner and priority. Fewer let an urgent batch overtake sooner.
+    pub queue_depth: u64,
+}
+
+/// The consolidator.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConsolidatorConfig {
+    /// DuckDB file; `results.duckdb` in `state_dir` when absent: see [`Config::database`].
+    pub database: Option<PathBuf>,
+    /// Longest time between a result's arrival and its commit while others follow, in milliseconds.
+    pub commit_interval_ms: u64,
+    /// Rows after which a transaction is committed at once.
+    pub commit_rows: u64,
+    /// DuckDB's memory limit, in bytes.
+    pub memory_limit_bytes: u64,
+    /// DuckDB's threads.
+    pub threads: usize,
+}
+
+/// What is refused for being too large.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Most runs in one batch.
+    pub batch_runs: u64,
+}
+
+/// Logs, which go to standard error.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogConfig {
+    /// How lines look.
+    pub format: LogFormat,
+    /// What is logged, in the notation of `RUST_LOG`: `info`, `warn,jetsweep_worker=debug`.
+    pub filter: String,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people: coloured when standard error is a terminal and `NO_COLOR` is not set.
+    #[default]
+    Auto,
+    /// For people, without colours.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            nats: NatsConfig::default(),
+            state_dir: PathBuf::from(".jetsweep"),
+            data: DataConfig::default(),
+            worker: WorkerConfig::default(),
+            planner: PlannerConfig::default(),
+            consolidator: ConsolidatorConfig::default(),
+            limits: LimitsConfig::default(),
+            log: LogConfig::default(),
+            origins: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for NatsConfig {
+    fn default() -> Self {
+        Self {
+            url: "nats://127.0.0.1:4222".to_owned(),
+            credentials: None,
+            user: None,
+            password: None,
+            namespace: "jetsweep".to_owned(),
+        }
+    }
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self { root: PathBuf::from(".") }
+    }
+}
+
+impl Default for WorkerConfig {
+    fn default() -> Self {
+        Self {
+            slots: cores(),
+            name: worker_name(),
+            cache_bytes: 512 * MIB,
+            columns_bytes: 64 * MIB,
+            job_deadline_seconds: 600,
+            child_memory_bytes: 2048 * MIB,
+            ack_wait_seconds: 30,
+        }
+    }
+}
+
+impl Default for PlannerConfig {
+    fn default() -> Self {
+        Self { shard_runs: None, shard_ms: 100, queue_depth: 2_000 }
+    }
+}
+
+impl Default for ConsolidatorConfig {
+    fn default() -> Self {
+        Self {
+            database: None,
+            commit_interval_ms: 100,
+            commit_rows: 50_000,
+            memory_limit_bytes: 512 * MIB,
+            threads: cores(),
+        }
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self { batch_runs: 1_000_000_000 }
+    }
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { format: LogFormat::Auto, filter: "info".to_owned() }
+    }
+}
+
+impl Config {
+    /// The database of results: as configured, or `results.duckdb` in the state folder.
+    pub fn database(&self) -> PathBuf {
+        self.consolidator.database.clone().unwrap_or_else(|| self.state_dir.join("results.duckdb"))
+    }
+}
+
+impl WorkerConfig {
+    /// A job that takes longer than this is given up on.
+    pub fn job_deadline(&self) -> Duration {
+        Duration::from_secs(self.job_deadline_seconds)
+    }
+
+    /// A job that is neither acknowledged nor reported in progress for this long is delivered again.
+    pub fn ack_wait(&self) -> Duration {
+        Duration::from_secs(self.ack_wait_seconds)
+    }
+}
+
+impl ConsolidatorConfig {
+    /// Longest time between a result's arrival and its commit while others follow.
+    pub fn commit_interval(&self) -> Duration {
+        Duration::from_millis(self.commit_interval_ms)
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// `host-pid`: told apart from every other worker that runs at the same time.
+fn worker_name() -> String {
+    let system = rustix::system::uname();
+    let host = system.nodename().to_string_lossy();
+    format!("{host}-{}", std::process::id())
+}

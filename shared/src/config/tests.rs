@@ -1,0 +1,105 @@
+//! The sources, their order, and what is said about what does not fit.
+
+use std::path::PathBuf;
+
+use super::*;
+
+fn sources(env: &[(&str, &str)]) -> Sources {
+    let env = env.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    Sources { env, ..Sources::default() }
+}
+
+/// A folder with a configuration file in it, which lives as long as the folder is held.
+fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("hub.toml");
+    std::fs::write(&path, text).unwrap();
+    (folder, path)
+}
+
+#[test]
+fn later_sources_win_and_are_named() {
+    let (_folder, path) =
+        file("state_dir = \"a\"\n[nats]\nurl = \"nats://u:p@file\"\n[worker]\nslots = 3\nname = \"w\"\n");
+    let mut sources = sources(&[
+        ("JETSWEEP_WORKER__SLOTS", "4"),
+        ("JETSWEEP_WORKER__NAME", "007"),
+        ("JETSWEEP_NATS__USER", "quant"),
+        ("JETSWEEP_NATS__PASSWORD", "0123"),
+        ("JETSWEEP_TEST_FAIL_AT", "ack"),
+        ("PATH", "/bin"),
+    ]);
+    sources.file = Some(path.clone());
+    sources.overrides.set("worker.slots", "--slots", 5).set_if_given("state_dir", "--state", None::<String>);
+    let config = Config::load(&sources).unwrap();
+    assert_eq!((config.worker.slots, config.worker.name.as_str()), (5, "007"));
+    assert_eq!(config.nats.password.as_ref().unwrap().expose(), "0123");
+    assert_eq!(config.database(), PathBuf::from("a/results.duckdb"));
+
+    let explained = |key: &str| {
+        let explained = config.explain().into_iter().find(|line| line.key == key).unwrap();
+        (explained.value.unwrap_or_default(), explained.origin.to_string())
+    };
+    assert_eq!(explained("worker.slots"), ("5".into(), "--slots".into()));
+    assert_eq!(explained("worker.name"), ("007".into(), "JETSWEEP_WORKER__NAME".into()));
+    assert_eq!(explained("nats.url"), ("nats://(hidden)@file".into(), format!("{}:3", path.display())));
+    assert_eq!(explained("nats.password"), ("(hidden)".into(), "JETSWEEP_NATS__PASSWORD".into()));
+    assert_eq!(explained("planner.queue_depth"), ("2000".into(), "default".into()));
+    assert_eq!(explained("planner.shard_runs"), (String::new(), "default".into()));
+    assert_eq!(explained("consolidator.database"), ("a/results.duckdb".into(), "default".into()));
+    assert!(!format!("{config:?}").contains("0123"));
+}
+
+#[test]
+fn every_key_of_the_structs_is_in_the_table() {
+    let config = serde_json::to_value(Config::default()).unwrap();
+    let mut paths = Vec::new();
+    for (name, value) in config.as_object().unwrap() {
+        match value.as_object() {
+            Some(section) => paths.extend(section.keys().map(|key| format!("{name}.{key}"))),
+            None => paths.push(name.clone()),
+        }
+    }
+    assert_eq!(paths, keys::KEYS.map(|key| key.path));
+}
+
+#[test]
+fn defaults_fit_their_own_rules() {
+    let explained = Config::load(&Sources::default()).unwrap().explain();
+    let mut again = Sources::default();
+    for line in explained.iter().filter(|line| line.value.is_some()) {
+        let key = keys::find(&line.key).unwrap_or_else(|error| panic!("{error}"));
+        again.overrides.set(key.path, "--default", line.value.as_ref().unwrap());
+    }
+    Config::load(&again).unwrap();
+}
+
+#[test]
+fn all_problems_are_told_at_once() {
+    let (_folder, path) = file(
+        "sate_dir = \"x\"\nurl = 1\nworker = 3\n[nats]\nserver = \"x\"\npassword = 1234\n[wrker]\nslots = 3\n\
+         [planner]\nqueue_depth = 0\nshard_ms = \"100\"\n[consolidator]\ndatabase = \"\"\n[log]\nformat = \"xml\"\n",
+    );
+    let mut sources = sources(&[("JETSWEEP_NATS_URL", "nats://x"), ("JETSWEEP_WORKER__SLOTS", "four")]);
+    sources.file = Some(path.clone());
+    sources.overrides.set("worker.slots", "--slots", 0);
+    let error = Config::load(&sources).unwrap_err().to_string().replace(path.to_str().unwrap(), "hub.toml");
+    insta::assert_snapshot!(error, @"");
+}
+
+#[test]
+fn values_that_do_not_fit_together_are_refused() {
+    let env = [("JETSWEEP_NATS__NAMESPACE", "a.b"), ("JETSWEEP_NATS__USER", "u"), ("JETSWEEP_NATS__CREDENTIALS", "c")];
+    let error = Config::load(&sources(&env)).unwrap_err().to_string();
+    insta::assert_snapshot!(error, @"");
+}
+
+#[test]
+fn files_that_cannot_be_used_are_named() {
+    let missing = Config::load(&sources(&[("JETSWEEP_CONFIG", "/nowhere/hub.toml")])).unwrap_err().to_string();
+    assert!(missing.starts_with("failed to read the configuration file /nowhere/hub.toml: No such file"), "{missing}");
+    let (_folder, path) = file("[nats]\nurl = nats://x\n");
+    let named = Sources { file: Some(path.clone()), ..Sources::default() };
+    let syntax = Config::load(&named).unwrap_err().to_string();
+    assert!(syntax.starts_with(&format!("{}:2:7: not TOML: ", path.display())), "{syntax}");
+}

@@ -1,0 +1,57 @@
+//! Answers of the service endpoints.
+
+use jetsweep_engine::problem::Problem;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::BatchId;
+
+/// Answer of `jetsweep.planner.submit`. The request's payload is the sweep spec, TOML or JSON, with the batch id and
+/// priority as headers ([`super::headers`]); without an id the batch is named after the spec and its digest, so that
+/// repeating the request repeats the answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubmitReply {
+    /// The batch.
+    pub batch_id: BatchId,
+    /// Digest of its resolved spec.
+    pub spec_digest: String,
+    /// Runs of the batch.
+    pub total_runs: u64,
+    /// Whether the batch was known already, with the same spec.
+    pub known: bool,
+}
+
+/// Answer of `jetsweep.planner.validate`. The request's payload is the sweep spec.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ValidateReply {
+    /// Name of the sweep.
+    pub name: String,
+    /// Digest of the resolved spec.
+    pub spec_digest: String,
+    /// Symbols of the universe.
+    pub symbols: u32,
+    /// Strategies.
+    pub strategies: u32,
+    /// Runs it would make.
+    pub total_runs: u64,
+    /// Shards they would be cut into.
+    pub total_shards: u32,
+}
+
+/// Request of `jetsweep.consolidator.query`. A payload that is not a JSON object is taken as the SQL itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueryRequest {
+    /// One statement that reads.
+    pub sql: String,
+}
+
+/// Body of every error reply; the headers `Nats-Service-Error` and `Nats-Service-Error-Code` carry the same in short.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorReply {
+    /// Stable word: `invalid_spec`, `batch_exists`, `invalid_query`, `too_large`, `unavailable`.
+    pub code: String,
+    /// What is wrong and what to do.
+    pub message: String,
+    /// Every problem of a refused spec.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<Problem>,
+}

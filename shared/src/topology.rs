@@ -1,0 +1,189 @@
+//! Streams, consumers and the bucket: read from the JSON files under `nats/`, created or updated at start.
+//!
+//! The files are the one source of truth: `nats stream add --config` and `nats consumer add --config` take them as
+//! they are. Here they are only moved into the namespace and given the few settings a deployment may change.
+
+use std::time::Duration;
+
+use async_nats::jetstream::{Context, consumer, stream};
+
+use crate::ids::Priority;
+use crate::subjects::{DEFAULT_NAMESPACE, NATIVE, Names};
+
+/// A stream's file under `nats/streams/`.
+const STREAM_FILES: [(&str, &str); 5] = [
+    ("plans", include_str!("../../nats/streams/plans.json")),
+    ("jobs", include_str!("../../nats/streams/jobs.json")),
+    ("results", include_str!("../../nats/streams/results.json")),
+    ("dead", include_str!("../../nats/streams/dead.json")),
+    ("batches", include_str!("../../nats/streams/batches.json")),
+];
+
+/// A consumer's file under `nats/consumers/`.
+const CONSUMER_FILES: [(&str, &str); 4] = [
+    ("planner", include_str!("../../nats/consumers/planner.json")),
+    ("native-high", include_str!("../../nats/consumers/native-high.json")),
+    ("native-normal", include_str!("../../nats/consumers/native-normal.json")),
+    ("native-low", include_str!("../../nats/consumers/native-low.json")),
+];
+
+/// What a deployment may change about the files under `nats/`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tuning {
+    /// How long a job may go without a sign of life before it is given to another worker.
+    pub ack_wait: Option<Duration>,
+    /// Copies of each stream in a cluster.
+    pub replicas: Option<usize>,
+}
+
+/// The topology could not be read or put in place.
+#[derive(Debug, thiserror::Error)]
+pub enum TopologyError {
+    /// A file under `nats/` is not what the server's API takes.
+    #[error("failed to read nats/{file}.json: {source}")]
+    File {
+        /// Its path below `nats/`, without the ending.
+        file: String,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// The server refused a stream.
+    #[error("failed to create or update stream {name}: {reason}")]
+    Stream {
+        /// Its name.
+        name: String,
+        /// The server's words.
+        reason: String,
+    },
+    /// The server refused a consumer.
+    #[error("failed to create or update consumer {name} of stream {stream}: {reason}")]
+    Consumer {
+        /// Its name.
+        name: String,
+        /// Its stream.
+        stream: String,
+        /// The server's words.
+        reason: String,
+    },
+}
+
+/// The streams of a namespace, as the files give them.
+pub fn streams(names: &Names, tuning: &Tuning) -> Result<Vec<stream::Config>, TopologyError> {
+    STREAM_FILES
+        .iter()
+        .map(|(file, json)| {
+            let mut config: stream::Config = serde_json::from_str(json)
+                .map_err(|source| TopologyError::File { file: format!("streams/{file}"), source })?;
+            config.name = match *file {
+                "plans" => names.plans_stream(),
+                "jobs" => names.jobs_stream(),
+                "results" => names.results_stream(),
+                "dead" => names.dead_stream(),
+                _ => names.batches_stream(),
+            };
+            for subject in &mut config.subjects {
+                *subject = move_to_namespace(subject, names);
+            }
+            if let Some(replicas) = tuning.replicas {
+                config.num_replicas = replicas;
+            }
+            Ok(config)
+        })
+        .collect()
+}
+
+/// The consumers of a namespace, as the files give them, each with its stream's name.
+pub fn consumers(names: &Names, tuning: &Tuning) -> Result<Vec<(String, consumer::pull::Config)>, TopologyError> {
+    CONSUMER_FILES
+        .iter()
+        .map(|(file, json)| {
+            let mut config: consumer::pull::Config = serde_json::from_str(json)
+                .map_err(|source| TopologyError::File { file: format!("consumers/{file}"), source })?;
+            config.filter_subject = move_to_namespace(&config.filter_subject, names);
+            let stream = if *file == "planner" { names.plans_stream() } else { names.jobs_stream() };
+            if let Some(ack_wait) = tuning.ack_wait {
+                config.ack_wait = ack_wait;
+            }
+            Ok((stream, config))
+        })
+        .collect()
+}
+
+/// Creates every stream, consumer and bucket of the namespace, or brings it up to what the files say.
+pub async fn ensure(context: &Context, names: &Names, tuning: &Tuning) -> Result<(), TopologyError> {
+    for config in streams(names, tuning)? {
+        let name = config.name.clone();
+        context
+            .create_or_update_stream(config)
+            .await
+            .map_err(|error| TopologyError::Stream { name, reason: error.to_string() })?;
+    }
+    for (stream, config) in consumers(names, tuning)? {
+        let name = config.durable_name.clone().unwrap_or_default();
+        context.create_consumer_on_stream(config, stream.as_str()).await.map_err(|error| TopologyError::Consumer {
+            name,
+            stream: stream.clone(),
+            reason: error.to_string(),
+        })?;
+    }
+    Ok(())
+}
+
+/// The ack wait of a priority's consumer, from which workers derive how often to show a sign of life.
+pub fn jobs_ack_wait(tuning: &Tuning) -> Result<Duration, TopologyError> {
+    let names = Names::default();
+    let wanted = names.jobs_consumer(NATIVE, Priority::Normal);
+    let all = consumers(&names, tuning)?;
+    let found = all.into_iter().find(|(_, config)| config.durable_name.as_deref() == Some(wanted.as_str()));
+    Ok(found.map(|(_, config)| config.ack_wait).unwrap_or_default())
+}
+
+fn move_to_namespace(subject: &str, names: &Names) -> String {
+    for prefix in ["", "$KV."] {
+        if let Some(rest) = subject.strip_prefix(prefix).and_then(|s| s.strip_prefix(DEFAULT_NAMESPACE)) {
+            return format!("{prefix}{}{rest}", names.namespace());
+        }
+    }
+    subject.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_move_into_a_namespace() {
+        let names = Names::new("team-a").unwrap();
+        let all = streams(&names, &Tuning::default()).unwrap();
+        let subjects: Vec<_> = all.iter().flat_map(|config| config.subjects.clone()).collect();
+        assert_eq!(
+            subjects,
+            [
+                "team-a.plans.v1.*",
+                "team-a.jobs.v1.*.*.*.*.*",
+                "team-a.results.v1.>",
+                "team-a.dead.v1.>",
+                "$KV.team-a-batches.>"
+            ]
+        );
+        assert!(
+            all.iter().all(|config| config.discard == stream::DiscardPolicy::New),
+            "full streams refuse, never drop"
+        );
+    }
+
+    #[test]
+    fn file_names_are_the_default_names() {
+        let tuning = Tuning { ack_wait: Some(Duration::from_secs(5)), replicas: Some(3) };
+        for ((_, json), config) in STREAM_FILES.iter().zip(streams(&Names::default(), &tuning).unwrap()) {
+            let file: stream::Config = serde_json::from_str(json).unwrap();
+            assert_eq!((file.name, file.subjects), (config.name, config.subjects));
+            assert_eq!(config.num_replicas, 3);
+        }
+        for (_, config) in consumers(&Names::default(), &tuning).unwrap() {
+            assert_eq!(config.ack_wait, Duration::from_secs(5));
+            assert_eq!(config.ack_policy, consumer::AckPolicy::Explicit);
+        }
+        assert_eq!(jobs_ack_wait(&Tuning::default()).unwrap(), Duration::from_secs(30));
+    }
+}
