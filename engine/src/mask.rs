@@ -31,6 +31,22 @@ impl Mask {
         mask
     }
 
+    /// A mask of `len` bars from its words, lowest bar in the lowest bit. Bits from `len` on are cleared.
+    ///
+    /// # Panics
+    ///
+    /// If there are more or fewer words than `len` bars take.
+    pub fn from_words(mut words: Vec<u64>, len: usize) -> Self {
+        assert_eq!(words.len(), len.div_ceil(WORD_BITS), "one word for every {WORD_BITS} bars");
+        let used = len % WORD_BITS;
+        if used > 0
+            && let Some(last) = words.last_mut()
+        {
+            *last &= !(u64::MAX << used);
+        }
+        Self { words, len }
+    }
+
     /// Number of bars.
     pub fn len(&self) -> usize {
         self.len
@@ -96,6 +112,13 @@ mod tests {
         assert_eq!(mask.next_set(65), Some(199));
         assert_eq!(mask.next_set(200), None);
         assert!(mask.get(64) && !mask.get(63) && !mask.get(1000));
+    }
+
+    #[test]
+    fn words_beyond_the_last_bar_are_cleared() {
+        assert_eq!(Mask::from_words(vec![u64::MAX, u64::MAX], 70), Mask::from_fn(70, |_| true));
+        assert_eq!(Mask::from_words(vec![u64::MAX], 64), Mask::from_fn(64, |_| true));
+        assert_eq!(Mask::from_words(Vec::new(), 0), Mask::none(0));
     }
 
     #[test]

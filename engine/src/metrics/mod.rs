@@ -1,109 +1,24 @@
 //! Statistics of a run, one file a group, each with its formula and the reference it agrees with.
+//!
+//! `r[t] = E[t] / E[t-1] - 1` is the return of bar `t`, with `E[t]` the equity at its close and `E[-1]` the initial
+//! cash: N bars have N returns. P is the number of bars a year. Every reduction has one fixed order of summation, so
+//! that a run has the same bits on every machine.
 
-/// What a metric counts in, which decides how it is stored and shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A plain ratio or fraction: 0.1 is 10%.
-    Ratio,
-    /// A whole number.
-    Count,
-    /// An amount in the currency of the bars.
-    Money,
-}
+mod blocks;
+mod catalogue;
+pub(crate) mod drawdown;
+mod moments;
+mod returns;
+mod summary;
+pub(crate) mod trades;
 
-macro_rules! metrics {
-    ($($variant:ident $name:literal $kind:ident $doc:literal,)+) => {
-        /// Every metric a run has, in the order of columns.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum Metric { $(#[doc = $doc] $variant,)+ }
+pub use catalogue::{BLOCKS, Kind, Metric, Metrics};
 
-        impl Metric {
-            /// All metrics, in the order of columns.
-            pub const ALL: &'static [Metric] = &[$(Metric::$variant,)+];
+pub(crate) use returns::Returns;
+pub(crate) use summary::Summary;
 
-            /// Name as in result events, DuckDB columns and JSON output.
-            pub const fn name(self) -> &'static str {
-                match self { $(Metric::$variant => $name,)+ }
-            }
-
-            /// What it counts in.
-            pub const fn kind(self) -> Kind {
-                match self { $(Metric::$variant => Kind::$kind,)+ }
-            }
-
-            /// One line that says what it is.
-            pub const fn description(self) -> &'static str {
-                match self { $(Metric::$variant => $doc,)+ }
-            }
-        }
-    };
-}
-
-metrics! {
-    Sharpe "sharpe" Ratio "Mean excess return a bar over its standard deviation (ddof 1), annualised.",
-    SortinoRatio "sortino_ratio" Ratio "Mean excess return a bar over the downside deviation of all bars, annualised.",
-    MaxDrawdown "max_drawdown" Ratio "Deepest fall of equity below its running maximum, as a fraction, at most 0.",
-    WinRate "win_rate" Ratio "Winning closed trades over all closed trades.",
-    ProfitFactor "profit_factor" Ratio "Net profit of winning trades over net loss of losing trades.",
-    TradeCount "trade_count" Count "Closed trades.",
-    AvgTradeReturn "avg_trade_return" Ratio "Arithmetic mean of the closed trades' returns.",
-    TotalReturn "total_return" Ratio "Final equity over initial cash, minus 1.",
-    Cagr "cagr" Ratio "Compound annual growth rate.",
-    Volatility "volatility" Ratio "Standard deviation of returns (ddof 1), annualised.",
-    Calmar "calmar" Ratio "Compound annual growth rate over the maximum drawdown.",
-    Exposure "exposure" Ratio "Bars whose close is in a position over all bars.",
-    MaxDrawdownBars "max_drawdown_bars" Count "Longest stretch of bars below the running maximum of equity.",
-    BestTradeReturn "best_trade_return" Ratio "Highest return of a closed trade.",
-    WorstTradeReturn "worst_trade_return" Ratio "Lowest return of a closed trade.",
-    AvgWinReturn "avg_win_return" Ratio "Arithmetic mean of winning trades' returns.",
-    AvgLossReturn "avg_loss_return" Ratio "Arithmetic mean of losing trades' returns.",
-    Expectancy "expectancy" Money "Mean net profit of a closed trade.",
-    PayoffRatio "payoff_ratio" Ratio "Mean net profit of winning trades over mean net loss of losing trades.",
-    AvgBarsHeld "avg_bars_held" Ratio "Mean number of bars a closed trade was held.",
-    TotalFees "total_fees" Money "All commissions paid.",
-    FinalEquity "final_equity" Money "Equity at the last close.",
-    OpenTrades "open_trades" Count "Trades still open after the last bar: 0 or 1.",
-    SkippedEntries "skipped_entries" Count "Entries that bought nothing because cash did not reach for any share.",
-    Skew "skew" Ratio "Skewness of returns, not corrected for bias.",
-    Kurtosis "kurtosis" Ratio "Excess kurtosis of returns, not corrected for bias.",
-    Bars "bars" Count "Bars of the run.",
-    BarsPerYear "bars_per_year" Ratio "Bars a year used for annualising.",
-}
-
-impl Metric {
-    /// The metric of a name, if there is one.
-    pub fn from_name(name: &str) -> Option<Metric> {
-        Metric::ALL.iter().copied().find(|metric| metric.name() == name)
-    }
-}
-
-/// Blocks over which sums of returns are kept, with bounds `floor(k * N / BLOCKS)`.
-pub const BLOCKS: usize = 16;
-
-/// The metrics of one run. Undefined metrics (no trades, no losses, no deviation) are absent, never 0 or infinite.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Metrics {
-    values: [f64; Metric::ALL.len()],
-    /// Sums of returns over [`BLOCKS`] blocks of bars.
-    pub block_returns: [f64; BLOCKS],
-    /// Sums of squared returns over the same blocks.
-    pub block_squares: [f64; BLOCKS],
-}
-
-impl Metrics {
-    /// Metrics of which none is defined yet.
-    pub fn undefined() -> Self {
-        Self { values: [f64::NAN; Metric::ALL.len()], block_returns: [0.0; BLOCKS], block_squares: [0.0; BLOCKS] }
-    }
-
-    /// The value, or `None` where it is undefined.
-    pub fn get(&self, metric: Metric) -> Option<f64> {
-        let value = self.values[metric as usize];
-        value.is_finite().then_some(value)
-    }
-
-    /// Sets a value; one that is not finite counts as undefined.
-    pub fn set(&mut self, metric: Metric, value: f64) {
-        self.values[metric as usize] = value;
-    }
-}
+/// Deviations at or below this are rounding, not risk.
+///
+/// A return is a ratio near 1, minus 1, so it carries an absolute error of about one [`f64::EPSILON`] however small
+/// it is. A ratio over such a deviation would be a large number that says nothing; it counts as undefined.
+const ROUNDING: f64 = 4.0 * f64::EPSILON;

@@ -1,0 +1,102 @@
+//! The one validation every bar goes through.
+
+use super::error::Fault;
+use super::series::BarsColumns;
+use super::{COLUMN_NAMES, time};
+
+/// Most bars of one symbol: 19 years of one-minute bars around the clock, 480 MB.
+const MOST_BARS: usize = 10_000_000;
+
+/// A fault and the column it is in.
+pub(super) type Refusal = (&'static str, Fault);
+
+/// Collects bars, oldest first, and refuses the first that is wrong.
+#[derive(Default)]
+pub(super) struct Builder {
+    columns: BarsColumns,
+}
+
+/// One bar before validation.
+#[derive(Clone, Copy)]
+pub(super) struct Bar {
+    pub(super) timestamp: i64,
+    pub(super) open: f64,
+    pub(super) high: f64,
+    pub(super) low: f64,
+    pub(super) close: f64,
+    pub(super) volume: f64,
+}
+
+impl Builder {
+    pub(super) fn push(&mut self, bar: Bar) -> Result<(), Refusal> {
+        self.check_time(bar.timestamp).map_err(|fault| (COLUMN_NAMES[0], fault))?;
+        check_prices(&bar)?;
+        check_volume(bar.volume).map_err(|fault| ("volume", fault))?;
+
+        let columns = &mut self.columns;
+        columns.timestamps.push(bar.timestamp);
+        columns.open.push(bar.open);
+        columns.high.push(bar.high);
+        columns.low.push(bar.low);
+        columns.close.push(bar.close);
+        // Turns -0 into 0, so that equal bars have equal bits and one digest.
+        columns.volume.push(bar.volume + 0.0);
+        Ok(())
+    }
+
+    pub(super) fn finish(mut self) -> BarsColumns {
+        // Bars live long, in a cache that counts their bytes.
+        self.columns.shrink();
+        self.columns
+    }
+
+    fn check_time(&self, timestamp: i64) -> Result<(), Fault> {
+        let Some(&previous) = self.columns.timestamps.last() else {
+            return time::civil(timestamp).map(|_| ()).ok_or(Fault::OutsideCalendar(timestamp));
+        };
+        if timestamp > previous {
+            if self.columns.timestamps.len() == MOST_BARS {
+                return Err(Fault::TooManyBars { limit: MOST_BARS });
+            }
+            return time::civil(timestamp).map(|_| ()).ok_or(Fault::OutsideCalendar(timestamp));
+        }
+        let label = |at: i64| time::civil(at).map_or_else(|| at.to_string(), |civil| civil.to_string());
+        if timestamp == previous {
+            return Err(Fault::Duplicate(label(timestamp)));
+        }
+        Err(Fault::NotAscending { date: label(timestamp), previous: label(previous) })
+    }
+}
+
+fn check_prices(bar: &Bar) -> Result<(), Refusal> {
+    let Bar { open, high, low, close, .. } = *bar;
+    for (name, price) in [("open", open), ("high", high), ("low", low), ("close", close)] {
+        if !price.is_finite() {
+            return Err((name, Fault::NotFinite(price)));
+        }
+        if price <= 0.0 {
+            return Err((name, Fault::NotPositive(price)));
+        }
+    }
+    for (other, value) in [("low", low), ("open", open), ("close", close)] {
+        if high < value {
+            return Err(("high", Fault::HighBelow { high, other, value }));
+        }
+    }
+    for (other, value) in [("open", open), ("close", close)] {
+        if low > value {
+            return Err(("low", Fault::LowAbove { low, other, value }));
+        }
+    }
+    Ok(())
+}
+
+fn check_volume(volume: f64) -> Result<(), Fault> {
+    if !volume.is_finite() {
+        return Err(Fault::NotFinite(volume));
+    }
+    if volume < 0.0 {
+        return Err(Fault::NegativeVolume(volume));
+    }
+    Ok(())
+}

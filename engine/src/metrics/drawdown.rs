@@ -1,0 +1,129 @@
+//! How far, and how long, equity lies below its running maximum.
+
+use super::ROUNDING;
+
+/// Bars looked at together: only when their highest equity reaches the running maximum are they looked at one by one.
+const CHUNK: usize = 8;
+
+/// Follows the running maximum of equity.
+///
+/// A *stretch* is what lies between one running maximum and the bar that next reaches it. The deepest fall of a
+/// stretch is its lowest equity over its maximum, so that one division a stretch is enough.
+#[derive(Debug)]
+pub(crate) struct Drawdown {
+    peak: f64,
+    /// Lowest equity since the peak.
+    trough: f64,
+    /// Bars since the peak.
+    below: usize,
+    /// Least ratio of trough to peak in the stretches that ended.
+    worst: f64,
+    longest: usize,
+}
+
+impl Drawdown {
+    /// The running maximum starts at the initial cash.
+    pub(crate) fn new(initial_cash: f64) -> Self {
+        Self { peak: initial_cash, trough: initial_cash, below: 0, worst: 1.0, longest: 0 }
+    }
+
+    /// `count` bars of the same equity.
+    pub(crate) fn flat(&mut self, count: usize, equity: f64) {
+        if count == 0 {
+            return;
+        }
+        self.step(equity);
+        if equity < self.peak {
+            self.below += count - 1;
+        }
+    }
+
+    /// One bar.
+    pub(crate) fn step(&mut self, equity: f64) {
+        if equity >= self.peak {
+            self.end_stretch();
+            self.peak = equity;
+            self.trough = equity;
+            self.below = 0;
+        } else {
+            self.trough = if equity < self.trough { equity } else { self.trough };
+            self.below += 1;
+        }
+    }
+
+    /// Bars within a position, one for each close; `equity` must not fall where the close rises.
+    pub(crate) fn hold(&mut self, closes: &[f64], equity: impl Fn(f64) -> f64) {
+        let chunks = closes.chunks_exact(CHUNK);
+        let rest = chunks.remainder();
+        for chunk in chunks {
+            let highest = chunk.iter().fold(chunk[0], |a, &b| if b > a { b } else { a });
+            if equity(highest) < self.peak {
+                let lowest = equity(chunk.iter().fold(chunk[0], |a, &b| if b < a { b } else { a }));
+                self.trough = if lowest < self.trough { lowest } else { self.trough };
+                self.below += CHUNK;
+            } else {
+                chunk.iter().for_each(|&close| self.step(equity(close)));
+            }
+        }
+        rest.iter().for_each(|&close| self.step(equity(close)));
+    }
+
+    /// `min(E / running_max(E, initial cash) - 1)`, at most 0 [empyrical].
+    pub(super) fn deepest(&self) -> f64 {
+        self.worst.min(self.trough / self.peak) - 1.0
+    }
+
+    /// Longest stretch of bars whose equity lies below the running maximum.
+    pub(super) fn longest_bars(&self) -> usize {
+        self.longest.max(self.below)
+    }
+
+    fn end_stretch(&mut self) {
+        let ratio = self.trough / self.peak;
+        self.worst = if ratio < self.worst { ratio } else { self.worst };
+        self.longest = self.longest.max(self.below);
+    }
+}
+
+/// `cagr / -max_drawdown` [empyrical]. `None` where equity never fell.
+pub(super) fn calmar(cagr: f64, max_drawdown: f64) -> Option<f64> {
+    (max_drawdown < -ROUNDING).then(|| cagr / -max_drawdown)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The definition, bar by bar.
+    fn plain(initial: f64, equity: &[f64]) -> (f64, usize) {
+        let (mut peak, mut deepest, mut below, mut longest) = (initial, 0.0_f64, 0, 0);
+        for &value in equity {
+            peak = peak.max(value);
+            deepest = deepest.min(value / peak - 1.0);
+            below = if value < peak { below + 1 } else { 0 };
+            longest = longest.max(below);
+        }
+        (deepest, longest)
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_the_definition(
+            initial in 0.5..2.0_f64,
+            spans in prop::collection::vec((prop::collection::vec(0.1..3.0_f64, 0..40), 0_usize..5), 0..6),
+        ) {
+            let mut drawdown = Drawdown::new(initial);
+            let mut equity = Vec::new();
+            for (closes, flat) in spans {
+                drawdown.hold(&closes, |close| close);
+                equity.extend(&closes);
+                let last = equity.last().copied().unwrap_or(initial);
+                drawdown.flat(flat, last);
+                equity.extend(std::iter::repeat_n(last, flat));
+            }
+            prop_assert_eq!((drawdown.deepest(), drawdown.longest_bars()), plain(initial, &equity));
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Central moments of returns, and what is made of them.
+
+use super::ROUNDING;
+use super::returns::{LANES, lanes_total};
+
+/// Central moments: means of powers of the distance from the mean.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Moments {
+    count: f64,
+    mean: f64,
+    second: f64,
+    third: f64,
+    fourth: f64,
+}
+
+impl Moments {
+    /// Moments of `active` and `idle` further zeros, around their `mean`.
+    ///
+    /// A second pass over the returns, after the one that gave the mean: differences of power sums around zero would
+    /// lose all digits where the deviation is small beside the mean.
+    pub(super) fn around(mean: f64, active: &[f64], idle: usize) -> Self {
+        let count = (active.len() + idle) as f64;
+        let [mut second, mut third, mut fourth] = [[0.0; LANES]; 3];
+        let mut add = |lane: usize, value: f64| {
+            let distance = value - mean;
+            let square = distance * distance;
+            second[lane] += square;
+            third[lane] += square * distance;
+            fourth[lane] += square * square;
+        };
+        let chunks = active.chunks_exact(LANES);
+        let rest = chunks.remainder();
+        for chunk in chunks {
+            for (lane, &value) in chunk.iter().enumerate() {
+                add(lane, value);
+            }
+        }
+        for (lane, &value) in rest.iter().enumerate() {
+            add(lane, value);
+        }
+        let (idle, square) = (idle as f64, mean * mean);
+        Self {
+            count,
+            mean,
+            second: (lanes_total(second) + idle * square) / count,
+            third: (lanes_total(third) - idle * (square * mean)) / count,
+            fourth: (lanes_total(fourth) + idle * (square * square)) / count,
+        }
+    }
+
+    /// Standard deviation with `ddof = 1`: `sqrt(sum((r - mean)^2) / (N - 1))`. `None` of fewer than two returns.
+    pub(super) fn deviation(&self) -> Option<f64> {
+        (self.count > 1.0).then(|| (self.second * (self.count / (self.count - 1.0))).sqrt())
+    }
+
+    /// Standard deviation with `ddof = 1`, `None` where all returns are equal up to rounding.
+    pub(super) fn risk(&self) -> Option<f64> {
+        self.deviation().filter(|deviation| *deviation > ROUNDING * (1.0 + self.mean.abs()))
+    }
+
+    /// Skewness `m3 / m2^1.5`, not corrected for bias [scipy.stats.skew]. `None` where all returns are equal.
+    pub(super) fn skew(&self) -> Option<f64> {
+        self.risk().map(|_| self.third / (self.second * self.second.sqrt()))
+    }
+
+    /// Excess kurtosis `m4 / m2^2 - 3`, not corrected for bias [scipy.stats.kurtosis]. `None` where all returns are
+    /// equal.
+    pub(super) fn kurtosis(&self) -> Option<f64> {
+        self.risk().map(|_| self.fourth / (self.second * self.second) - 3.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn close_to(a: Option<f64>, b: f64) -> bool {
+        a.is_some_and(|a| (a - b).abs() <= 1e-12 * b.abs().max(1.0))
+    }
+
+    #[test]
+    fn agrees_with_scipy() {
+        // scipy.stats.skew and kurtosis of [1, 2, 3, 10, 0, 0].
+        let moments = Moments::around(16.0 / 6.0, &[1.0, 2.0, 3.0, 10.0], 2);
+        assert!(close_to(moments.deviation(), 3.7771241264574114), "{:?}", moments.deviation());
+        assert!(close_to(moments.skew(), 1.3987237414458927), "{:?}", moments.skew());
+        assert!(close_to(moments.kurtosis(), 0.4177843625705486), "{:?}", moments.kurtosis());
+    }
+
+    #[test]
+    fn keeps_digits_where_the_deviation_is_small_beside_the_mean() {
+        let returns: Vec<f64> = (0..1000).map(|i| 0.01 + if i % 2 == 0 { 1e-9 } else { -1e-9 }).collect();
+        let moments = Moments::around(0.01, &returns, 0);
+        assert!((moments.kurtosis().unwrap() + 2.0).abs() < 1e-6);
+        assert!(moments.skew().unwrap().abs() < 1e-6);
+    }
+
+    #[test]
+    fn undefined_where_all_returns_are_equal() {
+        let moments = Moments::around(0.1, &[0.1; 7], 0);
+        assert_eq!((moments.risk(), moments.skew(), moments.kurtosis()), (None, None, None));
+        assert_eq!(Moments::around(0.1, &[0.1], 0).deviation(), None);
+    }
+}
