@@ -1,0 +1,236 @@
+//! Each event has one golden file a version under `shared/golden/`. A change that alters or no longer reads one of
+//! them breaks deployments that run two versions side by side.
+
+use std::fmt::Debug;
+use std::path::PathBuf;
+
+use indexmap::IndexMap;
+use jetsweep_engine::problem::Problem;
+use jetsweep_shared::events::{
+    Begin, BatchState, BatchStatus, Cancelled, Control, ControlAction, DataPin, Event, EventError, Job, Outcome,
+    RunsFailed, Sealed, ShardResult, Timing, VERSION, decode, encode,
+};
+use jetsweep_shared::ids::{BatchId, Priority, Symbol};
+use jetsweep_shared::plan::{Plan, RunRange, StrategyPlan};
+use jetsweep_shared::spec::{self, ResolvedSpec};
+use jiff::Timestamp;
+use serde_json::Value;
+
+const SPEC: &str = r#"
+name = "golden"
+[data]
+source = "daily/{symbol}.csv"
+from = 2005-01-01
+[universe]
+symbols = ["AAPL", "BRK.B"]
+[execution]
+cash = 100000
+commission = 0.001
+[[strategy]]
+template = "sma_cross"
+fast = { from = 5, to = 15, step = 5 }
+slow = [20, 50]
+where = "fast * 3 <= slow"
+"#;
+
+fn golden(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden").join(format!("v{VERSION}")).join(format!("{name}.json"))
+}
+
+/// The event reads from its golden file, writes to it, and reads from it with a field of a later version added.
+fn agrees<E: Event + PartialEq + Debug>(name: &str, event: &E) {
+    let written: Value = serde_json::from_slice(&encode(event)).unwrap();
+    if std::env::var_os("JETSWEEP_WRITE_GOLDEN").is_some() {
+        std::fs::write(golden(name), serde_json::to_string_pretty(&written).unwrap() + "\n").unwrap();
+    }
+    let text = std::fs::read(golden(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let kept: Value = serde_json::from_slice(&text).unwrap();
+    assert_eq!(written, kept, "{name} is written differently from its golden file");
+    assert_eq!(&decode::<E>(&text).unwrap(), event, "{name} is read differently from its golden file");
+
+    let mut later = kept;
+    later["field_of_a_later_version"] = Value::from(1);
+    assert_eq!(&decode::<E>(&serde_json::to_vec(&later).unwrap()).unwrap(), event, "{name} with an unknown field");
+
+    later["version"] = Value::from(VERSION + 1);
+    let error = decode::<E>(&serde_json::to_vec(&later).unwrap()).unwrap_err();
+    assert!(matches!(error, EventError::Version { found } if found == VERSION + 1), "{name}: {error}");
+}
+
+fn resolved() -> ResolvedSpec {
+    spec::read(SPEC.as_bytes()).unwrap().resolve().unwrap()
+}
+
+fn batch() -> BatchId {
+    "golden-1".parse().unwrap()
+}
+
+fn symbol() -> Symbol {
+    "BRK.B".parse().unwrap()
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_700_000_000 + second).unwrap()
+}
+
+fn result() -> ShardResult {
+    ShardResult {
+        version: VERSION,
+        batch_id: batch(),
+        generation: 0,
+        shard: 1,
+        symbol: symbol(),
+        strategy: "sma_cross".to_owned(),
+        runs: RunRange { start: 4, count: 2 },
+        outcome: Outcome::Computed,
+        params: IndexMap::from([("fast".to_owned(), vec![5.0, 10.0]), ("slow".to_owned(), vec![20.0, 50.0])]),
+        metrics: IndexMap::from([
+            ("sharpe".to_owned(), vec![Some(0.1 + 0.2), None]),
+            ("trade_count".to_owned(), vec![Some(105.0), None]),
+        ]),
+        block_returns: vec![[0.015625; 16], [0.0; 16]],
+        block_squares: vec![[0.000244140625; 16], [0.0; 16]],
+        runtime_us: vec![12.5, 0.0],
+        failed: vec![RunsFailed {
+            runs: RunRange { start: 5, count: 1 },
+            code: "panic".to_owned(),
+            message: "index out of bounds".to_owned(),
+        }],
+        data_digest: Some("00ff".to_owned()),
+        spec_digest: "ab12".to_owned(),
+        engine_version: "0.1.0".to_owned(),
+        worker: "host-1".to_owned(),
+        finished_at: at(3),
+        timing: Timing { wait_us: 10, load_us: 2000, compute_us: 25 },
+    }
+}
+
+#[test]
+fn job() {
+    let spec = resolved();
+    agrees(
+        "job",
+        &Job {
+            version: VERSION,
+            batch_id: batch(),
+            generation: 0,
+            shard: 1,
+            priority: Priority::Normal,
+            symbol: symbol(),
+            strategy: spec.strategies[0].clone(),
+            cursor: 0,
+            first_point: 0,
+            runs: RunRange { start: 4, count: 4 },
+            execution: spec.execution.clone(),
+            data: spec.data.clone(),
+            spec_digest: "ab12".to_owned(),
+        },
+    );
+}
+
+#[test]
+fn shard_result() {
+    agrees("result", &result());
+    let dead = Outcome::Dead { code: "child_died".to_owned(), message: "killed by signal 9".to_owned() };
+    agrees(
+        "result_dead",
+        &ShardResult {
+            outcome: dead,
+            params: IndexMap::new(),
+            metrics: IndexMap::new(),
+            block_returns: vec![],
+            block_squares: vec![],
+            runtime_us: vec![],
+            failed: vec![],
+            data_digest: None,
+            ..result()
+        },
+    );
+}
+
+#[test]
+fn begin() {
+    let spec = resolved();
+    let plan = Plan {
+        strategies: vec![StrategyPlan { runs: 4, shard_runs: 3, cursors: vec![0, 3] }],
+        symbols: 2,
+    };
+    agrees(
+        "begin",
+        &Begin {
+            version: VERSION,
+            batch_id: batch(),
+            generation: 0,
+            priority: Priority::High,
+            total_runs: plan.total_runs(),
+            total_shards: plan.total_shards(),
+            spec,
+            spec_digest: "ab12".to_owned(),
+            plan,
+            planner_version: "0.1.0".to_owned(),
+            created_at: at(0),
+        },
+    );
+}
+
+#[test]
+fn sealed_and_cancelled() {
+    let (version, batch_id, generation) = (VERSION, batch(), 0);
+    agrees(
+        "sealed",
+        &Sealed { version, batch_id: batch_id.clone(), generation, total_runs: 8, total_shards: 4, sealed_at: at(1) },
+    );
+    let reason = Some("wrong dates".to_owned());
+    agrees("cancelled", &Cancelled { version, batch_id, generation, reason, cancelled_at: at(2) });
+}
+
+#[test]
+fn control_data_and_status() {
+    let reason = Some("wrong dates".to_owned());
+    agrees(
+        "control",
+        &Control { version: VERSION, action: ControlAction::Cancel, reason, requested_at: at(1) },
+    );
+    agrees("data", &DataPin { version: VERSION, digest: "00ff".to_owned(), worker: "host-1".to_owned() });
+    agrees(
+        "status",
+        &BatchStatus {
+            version: VERSION,
+            batch_id: batch(),
+            state: BatchState::Refused,
+            total_runs: 0,
+            succeeded: 0,
+            failed: 0,
+            dead: 0,
+            cancelled: 0,
+            created_at: None,
+            completed_at: None,
+            updated_at: at(1),
+            problems: vec![Problem::new("strategy[0].template", "there is no template \"smacross\"")],
+        },
+    );
+}
+
+#[test]
+fn contradictions_are_refused() {
+    let mut short = result();
+    short.runtime_us.pop();
+    assert!(matches!(decode::<ShardResult>(&encode(&short)), Err(EventError::Inconsistent(_))));
+
+    let mut outside = result();
+    outside.failed[0].runs.start = 6;
+    assert!(matches!(decode::<ShardResult>(&encode(&outside)), Err(EventError::Inconsistent(_))));
+
+    assert!(matches!(decode::<ShardResult>(b"{\"version\":1"), Err(EventError::Malformed(_))));
+}
+
+#[test]
+fn floats_survive_to_the_bit() {
+    let mut event = result();
+    let odd = [f64::MIN_POSITIVE, 5e-324, 0.1 + 0.2, -1.0 / 3.0, 1.7976931348623157e308];
+    for value in odd {
+        event.metrics["sharpe"][0] = Some(value);
+        let back: ShardResult = decode(&encode(&event)).unwrap();
+        assert_eq!(back.metrics["sharpe"][0].map(f64::to_bits), Some(value.to_bits()));
+    }
+}
