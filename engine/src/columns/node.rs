@@ -1,0 +1,92 @@
+//! Hash-consing: equal operations on equal operands are one node.
+
+use std::collections::HashMap;
+
+use crate::expr::{BinaryOp, Comparison, Series, UnaryOp};
+use crate::indicators::{Kernel, KernelRef, MAX_INPUTS, MAX_NUMBERS};
+
+/// A node of [`Nodes`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct NodeId(u32);
+
+impl NodeId {
+    /// Its position in the order of first appearance.
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A column, or a number that stands for itself at every bar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Operand {
+    /// The bits of an `f64`, so that operands can be compared and hashed.
+    Number(u64),
+    Column(NodeId),
+}
+
+impl Operand {
+    pub(crate) fn number(value: f64) -> Self {
+        Operand::Number(value.to_bits())
+    }
+}
+
+/// What a node computes: a column of numbers, or a mask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Operation {
+    Series(Series),
+    Unary(UnaryOp, NodeId),
+    Binary(BinaryOp, Operand, Operand),
+    Kernel { kernel: KernelRef, inputs: [Option<NodeId>; MAX_INPUTS], numbers: [u64; MAX_NUMBERS] },
+    Compare(Comparison, Operand, Operand),
+    And(NodeId, NodeId),
+    Or(NodeId, NodeId),
+    Previous(NodeId),
+}
+
+/// All nodes so far. A node's operands always come before it.
+#[derive(Debug, Default)]
+pub(crate) struct Nodes {
+    operations: Vec<Operation>,
+    ids: HashMap<Operation, NodeId>,
+}
+
+impl Nodes {
+    pub(crate) fn len(&self) -> usize {
+        self.operations.len()
+    }
+
+    pub(crate) fn operation(&self, node: NodeId) -> Operation {
+        self.operations[node.index()]
+    }
+
+    /// The node of an operation: the known one if there is one.
+    pub(crate) fn intern(&mut self, operation: Operation) -> NodeId {
+        let next = u32::try_from(self.operations.len()).expect("Columns starts afresh long before 2^32 nodes");
+        let node = *self.ids.entry(operation).or_insert(NodeId(next));
+        if node.0 == next {
+            self.operations.push(operation);
+        }
+        node
+    }
+
+    pub(crate) fn series(&mut self, series: Series) -> NodeId {
+        self.intern(Operation::Series(series))
+    }
+
+    pub(crate) fn binary(&mut self, op: BinaryOp, a: Operand, b: Operand) -> NodeId {
+        self.intern(Operation::Binary(op, a, b))
+    }
+
+    /// A node of `kernel` over at most [`MAX_INPUTS`] columns and [`MAX_NUMBERS`] numbers.
+    pub(crate) fn kernel(&mut self, kernel: &'static Kernel, inputs: &[NodeId], numbers: &[f64]) -> NodeId {
+        let mut all_inputs = [None; MAX_INPUTS];
+        for (slot, input) in all_inputs.iter_mut().zip(inputs) {
+            *slot = Some(*input);
+        }
+        let mut all_numbers = [0; MAX_NUMBERS];
+        for (slot, number) in all_numbers.iter_mut().zip(numbers) {
+            *slot = number.to_bits();
+        }
+        self.intern(Operation::Kernel { kernel: KernelRef(kernel), inputs: all_inputs, numbers: all_numbers })
+    }
+}
