@@ -1,6 +1,6 @@
 //! Every key there is, with what it takes: one table, against which files, variables and flags are checked alike.
 
-use jetsweep_engine::problem::did_you_mean;
+use jetsweep_engine::problem::{closest, did_you_mean};
 
 use crate::spec::quote;
 use crate::spec::tree::{Node, Value};
@@ -38,12 +38,13 @@ const MIB: i64 = 1 << 20;
 const DAY_SECONDS: i64 = 24 * 3600;
 
 /// All keys, in the order in which they are shown.
-pub(super) const KEYS: [Key; 25] = [
+pub(super) const KEYS: [Key; 26] = [
     text("nats.url"),
     text("nats.credentials"),
     text("nats.user"),
     Key { path: "nats.password", kind: Kind::Secret },
     text("nats.namespace"),
+    text("nats.server"),
     text("state_dir"),
     text("data.root"),
     whole("worker.slots", "slots", 1, 1024),
@@ -81,9 +82,16 @@ pub(super) fn is_section(path: &str) -> bool {
 /// The likeliest key: of the same section, else of the same last name in another, else by the whole path.
 fn suggestion(path: &str) -> String {
     let (section, name) = path.rsplit_once('.').unwrap_or(("", path));
+    if section.is_empty() {
+        let sections = KEYS.iter().filter_map(|key| key.path.split_once('.')).map(|(section, _)| section);
+        let first_level = sections.chain(KEYS.iter().map(|key| key.path).filter(|path| !path.contains('.')));
+        if let Some(likely) = closest(name, first_level) {
+            return format!(" (did you mean \"{likely}\"?)");
+        }
+    }
     let split = |key: &'static Key| key.path.rsplit_once('.').unwrap_or(("", key.path));
     let siblings = KEYS.iter().map(split).filter(|(of, _)| *of == section).map(|(_, name)| name);
-    if let Some(sibling) = jetsweep_engine::problem::closest(name, siblings) {
+    if let Some(sibling) = closest(name, siblings) {
         let dot = if section.is_empty() { "" } else { "." };
         return format!(" (did you mean \"{section}{dot}{sibling}\"?)");
     }

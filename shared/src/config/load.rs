@@ -8,10 +8,11 @@ use figment::{Figment, Metadata, Profile, Provider};
 use jetsweep_engine::problem::Problem;
 use serde::Serialize;
 
-use super::keys::{self, KEYS, Kind};
-use super::secret::{Secret, redact_url};
+use super::keys::{self, KEYS};
+use super::secret::redact_url;
 use super::settings::Config;
 use crate::spec::tree::{self, Node, Table, Value};
+use crate::subjects::Names;
 
 /// The file looked for in the working directory when none is named.
 pub const FILE_NAME: &str = "jetsweep.toml";
@@ -236,13 +237,9 @@ impl Config {
         let mut problem = |key: &str, message: String| {
             problems.push(Problem::new(self.origin(key).place(key), message));
         };
-        let token = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if self.nats.namespace.len() > LONGEST_NAMESPACE || !self.nats.namespace.chars().all(token) {
-            let rule = format!("1 to {LONGEST_NAMESPACE} letters, digits, '-', '_'");
-            problem(
-                "nats.namespace",
-                format!("{} is not a namespace ({rule})", crate::spec::quote(&self.nats.namespace)),
-            );
+        if let Err(error) = Names::new(&self.nats.namespace) {
+            let message = error.to_string();
+            problem("nats.namespace", message.trim_start_matches("nats.namespace: ").to_owned());
         }
         match (&self.nats.user, &self.nats.password) {
             (Some(_), None) => problem("nats.user", "needs nats.password too".to_owned()),
@@ -250,14 +247,14 @@ impl Config {
             _ => {}
         }
         if self.nats.user.is_some() && self.nats.credentials.is_some() {
-            problem("nats.credentials", "and nats.user cannot both be used to sign in; set one of them".to_owned());
+            problem(
+                "nats.credentials",
+                "nats.credentials and nats.user cannot both be used to sign in; set one of them".to_owned(),
+            );
         }
         problems
     }
 }
-
-/// Longest namespace, in characters: stream names are made from it.
-const LONGEST_NAMESPACE: usize = 32;
 
 impl Origin {
     /// A key as a problem names it: `jetsweep.toml:3: nats.url`.

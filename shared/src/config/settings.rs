@@ -50,6 +50,8 @@ pub struct NatsConfig {
     pub password: Option<Secret>,
     /// Prefix of every subject and, in upper case, of every stream: two deployments can share an account.
     pub namespace: String,
+    /// `nats-server` program that `jetsweep run` starts; found on `PATH` or in `.tools/` when absent.
+    pub server: Option<PathBuf>,
 }
 
 /// Where bars are read.
@@ -163,6 +165,7 @@ impl Default for NatsConfig {
             user: None,
             password: None,
             namespace: "jetsweep".to_owned(),
+            server: None,
         }
     }
 }

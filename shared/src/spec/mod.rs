@@ -1,12 +1,56 @@
 //! Sweep specs: the document a user writes, and what it comes to once every default, template and axis is filled in.
+//!
+//! ```text
+//! file ──read_file──> SpecDocument ──inline──> the same, self-contained ──to_json──> bytes to submit
+//! flags ─ShortSpec──────┘                         │  (client side: reads files)            │
+//!                                                 └──────────resolve──────────┬── read ────┘
+//!                                                                      ResolvedSpec
+//! ```
+//!
+//! [`load`] does all of the client's part. Resolving is pure, and finds all problems of a document at once.
+//!
+//! # The document
+//!
+//! TOML, or the same as JSON when its first character is `{`. Every key that is not listed here is a problem.
+//!
+//! | key | value | default |
+//! |---|---|---|
+//! | `name` | 1 to 40 letters, digits, `-`, `_`; batch ids are made from it | `sweep` |
+//! | `priority` | `high`, `normal`, `low` | `normal` |
+//! | `data.source` | path of a CSV file under the data folder, `{symbol}` for the symbol | required |
+//! | `data.from`, `data.to` | first and last date, inclusive | all bars |
+//! | `universe.symbols` | list of symbols | required |
+//! | `universe.symbols_file` | in place of it: a file with one a line, or a CSV with symbols first | |
+//! | `execution.*` | [`Execution`]: cash, commission, slippage, fill, end, ... | as there |
+//! | `strategy[].template` | built-in template, file ending in `.toml`, or a table with a template | required |
+//! | `strategy[].name` | unique within the sweep | the template's name |
+//! | `strategy[].where` | condition on parameters, beside the template's own | none |
+//! | `strategy[].random`, `.seed` | sample of so many parameter sets | all of them; seed 0 |
+//! | `strategy[].<parameter>` | a number, a list, or `{ from, to, step }` (step 1 for whole parameters) | its default |
+
+mod document;
+mod inline;
+pub(crate) mod reader;
+mod report;
+mod resolve;
+mod short;
+mod strategy;
+pub(crate) mod tree;
 
 use jetsweep_engine::execution::Execution;
 use jetsweep_engine::grid::Grid;
 use jetsweep_engine::template::Template;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::ids::Symbol;
+
+pub use document::{MAX_SPEC_BYTES, SpecDocument, SpecError, read, read_file};
+pub use inline::{LoadedSpec, load};
+pub(crate) use reader::quote;
+pub use report::{LocatedProblem, SpecReport};
+pub use short::{ShortSpec, split_source};
 
 /// Where a sweep's bars come from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,4 +89,20 @@ pub struct ResolvedSpec {
     pub strategies: Vec<StrategySpec>,
     /// Execution rules of every run.
     pub execution: Execution,
+}
+
+impl ResolvedSpec {
+    /// SHA-256, in lower-case hexadecimal, of the spec's canonical JSON.
+    ///
+    /// Canonical is what serde_json writes for this struct without white space: fields in the order of declaration,
+    /// axes in the order of the template's parameters, each number in the fewest digits that read back as the same
+    /// `f64`. A spec that went through JSON has the same digest.
+    pub fn digest(&self) -> String {
+        Sha256::digest(self.canonical_json()).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn canonical_json(&self) -> Vec<u8> {
+        // Strings, finite numbers and string keys: serde_json has nothing to refuse.
+        serde_json::to_vec(self).expect("a resolved spec always serializes")
+    }
 }

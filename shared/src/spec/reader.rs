@@ -10,6 +10,10 @@ const LONGEST_QUOTE: usize = 60;
 /// Most problems collected of one document. Nobody mends more than this in one round, and an answer stays small.
 const MOST_PROBLEMS: usize = 100;
 
+/// Longest message and path kept, in bytes. Our own are shorter; what quotes a document may be of any length.
+const LONGEST_MESSAGE: usize = 1000;
+const LONGEST_PATH: usize = 200;
+
 /// Text in quotes, with control characters escaped and cut when it is long.
 pub(crate) fn quote(text: &str) -> String {
     match text.char_indices().nth(LONGEST_QUOTE) {
@@ -48,8 +52,10 @@ impl Problems {
     }
 
     /// Adds a problem.
-    pub(crate) fn push(&mut self, problem: Problem) {
+    pub(crate) fn push(&mut self, mut problem: Problem) {
         if self.found.len() < MOST_PROBLEMS {
+            shorten(&mut problem.message, LONGEST_MESSAGE);
+            shorten(&mut problem.at, LONGEST_PATH);
             self.found.push(problem);
         } else {
             self.beyond += 1;
@@ -79,6 +85,13 @@ impl Problems {
             self.found.push(Problem::new("", format!("and {} more problems", self.beyond)));
         }
         self.found
+    }
+}
+
+fn shorten(text: &mut String, longest: usize) {
+    if text.len() > longest {
+        text.truncate(text.floor_char_boundary(longest));
+        text.push('…');
     }
 }
 
@@ -141,7 +154,8 @@ impl<'a> Section<'a> {
         match &node.value {
             Value::Table(table) => Some(table),
             other => {
-                problems.add(self.path(key), format!("must be a table ([{}]), is {}", self.path(key), other.describe()));
+                problems
+                    .add(self.path(key), format!("must be a table ([{}]), is {}", self.path(key), other.describe()));
                 None
             }
         }

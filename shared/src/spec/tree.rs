@@ -298,7 +298,7 @@ mod tests {
         let error = from_json("{\"a\": 1,\n \"a\": 2}").unwrap_err();
         assert_eq!((error.line, error.message.as_str()), (2, "duplicate key \"a\""), "{error:?}");
         let error = from_json("{\"a\": 1,\n").unwrap_err();
-        assert_eq!(error.message, "EOF while parsing an object");
+        assert_eq!(error.message, "EOF while parsing a value");
         assert!(from_json("[1]").is_err());
     }
 }
