@@ -51,7 +51,7 @@ pub struct NatsConfig {
     /// Prefix of every subject and, in upper case, of every stream: two deployments can share an account.
     pub namespace: String,
     /// `nats-server` program that `jetsweep run` starts; found on `PATH` or in `.tools/` when absent.
-    pub server: Option<PathBuf>,
+    pub server_binary: Option<PathBuf>,
 }
 
 /// Where bars are read.
@@ -165,7 +165,7 @@ impl Default for NatsConfig {
             user: None,
             password: None,
             namespace: "jetsweep".to_owned(),
-            server: None,
+            server_binary: None,
         }
     }
 }
