@@ -1,0 +1,75 @@
+//! Commands that serve, and those for whoever runs them.
+
+use jetsweep_shared::config::Overrides;
+
+use super::options::{DataArgs, NatsArgs, SlotsArgs, StateArgs};
+
+/// Arguments of the roles.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct RoleArgs {
+    #[command(flatten)]
+    pub(crate) state: StateArgs,
+    #[command(flatten)]
+    pub(crate) nats: NatsArgs,
+}
+
+impl RoleArgs {
+    /// Sets what these options say.
+    pub(crate) fn set(&self, overrides: &mut Overrides) {
+        self.state.set(overrides);
+        self.nats.set(overrides);
+    }
+}
+
+/// Arguments of `jetsweep worker`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Example:\n  jetsweep worker --nats nats://hub:4222 --data /srv/bars --slots 8")]
+pub(crate) struct WorkerArgs {
+    #[command(flatten)]
+    pub(crate) slots: SlotsArgs,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    #[command(flatten)]
+    pub(crate) role: RoleArgs,
+}
+
+impl WorkerArgs {
+    /// Sets what these options say. A worker's `--data` is the folder that sources are relative to.
+    pub(crate) fn set(&self, overrides: &mut Overrides) {
+        self.slots.set(overrides);
+        overrides.set_if_given("data.root", "--data", self.data.data.as_ref());
+        self.role.set(overrides);
+    }
+}
+
+/// Arguments of `jetsweep bench`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Example:\n  jetsweep bench --data data/sample --output json > bench.json")]
+pub(crate) struct BenchArgs {
+    /// Folder of daily bars, one <symbol>.csv a symbol [default: data/sample]
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// Light runs: SMA crossings over daily bars
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    pub(crate) light: u64,
+    /// Heavy runs: several indicators over hourly bars
+    #[arg(long, value_name = "N", default_value_t = 5_000)]
+    pub(crate) heavy: u64,
+    /// Pairs of measurements, end to end and engine alone, of which the medians are told
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub(crate) pairs: usize,
+    #[command(flatten)]
+    pub(crate) slots: SlotsArgs,
+    /// nats-server program to start [default: the one on PATH, else .tools/nats-server]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) nats_server: Option<std::path::PathBuf>,
+}
+
+impl BenchArgs {
+    /// Sets what these options say.
+    pub(crate) fn set(&self, overrides: &mut Overrides) {
+        self.slots.set(overrides);
+        let server = self.nats_server.as_ref().map(|path| path.display());
+        overrides.set_if_given("nats.server_binary", "--nats-server", server);
+    }
+}
