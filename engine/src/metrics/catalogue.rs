@@ -84,7 +84,7 @@ pub const BLOCKS: usize = 16;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Metrics {
     values: [f64; Metric::ALL.len()],
-    /// Sums of returns over [`BLOCKS`] blocks of bars.
+    /// Sums of returns over [`BLOCKS`] blocks of bars; NaN where undefined.
     pub block_returns: [f64; BLOCKS],
     /// Sums of squared returns over the same blocks.
     pub block_squares: [f64; BLOCKS],

@@ -56,7 +56,12 @@ impl Summary<'_> {
         metrics.set_defined(Metric::Volatility, sums.volatility(bars_per_year));
         metrics.set_defined(Metric::Skew, sums.skew());
         metrics.set_defined(Metric::Kurtosis, sums.kurtosis());
-        metrics.block_returns = sums.block_returns;
-        metrics.block_squares = sums.block_squares;
+        metrics.block_returns = sums.block_returns.map(finite);
+        metrics.block_squares = sums.block_squares.map(finite);
     }
+}
+
+/// The value, or NaN, which counts as undefined, where prices were beyond all bounds.
+fn finite(value: f64) -> f64 {
+    if value.is_finite() { value } else { f64::NAN }
 }
