@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use ::csv::{ByteRecord, ReaderBuilder};
+use ::csv::{ByteRecord, ReaderBuilder, Terminator};
 
 use super::build::{Bar, Builder};
 use super::error::{BarsError, Fault};
@@ -61,23 +61,36 @@ struct Rows<'a, R> {
 
 impl<'a, R: Read> Rows<'a, R> {
     fn new(reader: R, file: &'a str) -> Self {
-        let bounded = Bounded { inner: reader, since_record: 0, is_exceeded: false };
-        let reader =
-            ReaderBuilder::new().has_headers(false).flexible(true).buffer_capacity(BUFFER).from_reader(bounded);
+        let bounded = Bounded { inner: reader, since_record: 0, is_exceeded: false, is_ended: false };
+        let reader = ReaderBuilder::new()
+            .has_headers(false)
+            .flexible(true)
+            // A carriage return before it is trimmed from the last field. With `Terminator::CRLF` a record would end
+            // before its line feed, and lines would be counted one too low.
+            .terminator(Terminator::Any(b'\n'))
+            .buffer_capacity(BUFFER)
+            .from_reader(bounded);
         Self { file, reader, record: ByteRecord::new() }
     }
 
-    /// Reads the next row; false at the end.
+    /// Reads the next row that is not blank; false at the end.
     fn advance(&mut self) -> Result<bool, BarsError> {
-        self.reader.get_mut().since_record = 0;
-        match self.reader.read_byte_record(&mut self.record) {
-            Ok(has_row) => Ok(has_row),
-            Err(_) if self.reader.get_ref().is_exceeded => {
-                let line = self.reader.position().line();
-                Err(self.refuse(Some(line), None, Fault::LineTooLong { limit: LONGEST_LINE }))
+        loop {
+            self.reader.get_mut().since_record = 0;
+            match self.reader.read_byte_record(&mut self.record) {
+                Ok(true) if self.is_blank() => {}
+                Ok(has_row) => return Ok(has_row),
+                Err(_) if self.reader.get_ref().is_exceeded => {
+                    let line = self.reader.position().line();
+                    return Err(self.refuse(Some(line), None, Fault::LineTooLong { limit: LONGEST_LINE }));
+                }
+                Err(error) => return Err(self.refuse_file(Fault::Read(error.to_string()))),
             }
-            Err(error) => Err(self.refuse_file(Fault::Read(error.to_string()))),
         }
+    }
+
+    fn is_blank(&self) -> bool {
+        self.record.len() == 1 && self.record[0].trim_ascii().is_empty()
     }
 
     fn read_header(&mut self) -> Result<Columns, BarsError> {
@@ -137,11 +150,11 @@ impl<'a, R: Read> Rows<'a, R> {
     }
 
     fn refuse_field(&self, field: &str, fault: Fault) -> BarsError {
-        self.refuse(self.line(), Some(field), fault)
+        self.refuse(Some(self.line()), Some(field), fault)
     }
 
     fn refuse_line(&self, fault: Fault) -> BarsError {
-        self.refuse(self.line(), None, fault)
+        self.refuse(Some(self.line()), None, fault)
     }
 
     fn refuse_file(&self, fault: Fault) -> BarsError {
@@ -152,8 +165,10 @@ impl<'a, R: Read> Rows<'a, R> {
         BarsError { file: self.file.to_owned(), line, field: field.map(str::to_owned), fault }
     }
 
-    fn line(&self) -> Option<u64> {
-        self.record.position().map(|position| position.line())
+    /// The line on which the current row ends. Every row has ended with a line feed, which took the reader's own
+    /// count one further; the position of the row itself would lie before the blank lines above it.
+    fn line(&self) -> u64 {
+        self.reader.position().line() - 1
     }
 }
 
@@ -166,11 +181,12 @@ fn quote(text: &str) -> String {
 }
 
 /// A reader that fails once a single record takes more than [`LONGEST_LINE`] bytes (plus what the CSV reader had
-/// buffered), so that a record never grows without bound.
+/// buffered), so that a record never grows without bound. It ends the last line if the file does not.
 struct Bounded<R> {
     inner: R,
     since_record: usize,
     is_exceeded: bool,
+    is_ended: bool,
 }
 
 impl<R: Read> Read for Bounded<R> {
@@ -179,8 +195,17 @@ impl<R: Read> Read for Bounded<R> {
             self.is_exceeded = true;
             return Err(io::Error::other("line too long"));
         }
+        if self.is_ended {
+            return Ok(0);
+        }
         let count = self.inner.read(buffer)?;
         self.since_record += count;
-        Ok(count)
+        if count > 0 || buffer.is_empty() {
+            return Ok(count);
+        }
+        self.is_ended = true;
+        // One more line feed does no harm where there is one already: blank lines are skipped.
+        buffer[0] = b'\n';
+        Ok(1)
     }
 }
