@@ -44,7 +44,7 @@ pub(super) const KEYS: [Key; 26] = [
     text("nats.user"),
     Key { path: "nats.password", kind: Kind::Secret },
     text("nats.namespace"),
-    text("nats.server"),
+    text("nats.server_binary"),
     text("state_dir"),
     text("data.root"),
     whole("worker.slots", "slots", 1, 1024),
@@ -81,6 +81,11 @@ pub(super) fn is_section(path: &str) -> bool {
 
 /// The likeliest key: of the same section, else of the same last name in another, else by the whole path.
 fn suggestion(path: &str) -> String {
+    // A variable with `_` where `__` stands for the dot.
+    let flat = |path: &str| path.replace('.', "_");
+    if let Some(key) = KEYS.iter().find(|key| flat(key.path) == flat(path)) {
+        return format!(" (did you mean \"{}\"?)", key.path);
+    }
     let (section, name) = path.rsplit_once('.').unwrap_or(("", path));
     if section.is_empty() {
         let sections = KEYS.iter().filter_map(|key| key.path.split_once('.')).map(|(section, _)| section);

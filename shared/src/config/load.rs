@@ -156,8 +156,7 @@ pub struct Sources {
 impl Sources {
     /// The process's own environment, the file named by a flag or by `JETSWEEP_CONFIG`, and what flags set.
     ///
-    /// Variables that are not UTF-8 are ignored unless their name starts as ours do; then the value is taken with its
-    /// broken parts replaced, which no key accepts silently where it matters (a path or a password will not be found).
+    /// What is not UTF-8 in a value is replaced, so that it is refused or not found instead of silently left out.
     pub fn of_process(file: Option<PathBuf>, overrides: Overrides) -> Self {
         let env = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))

@@ -77,21 +77,41 @@ fn defaults_fit_their_own_rules() {
 #[test]
 fn all_problems_are_told_at_once() {
     let (_folder, path) = file(
-        "sate_dir = \"x\"\nurl = 1\nworker = 3\n[nats]\nserver = \"x\"\npassword = 1234\n[wrker]\nslots = 3\n\
+        "sate_dir = \"x\"\nurl = 1\nworker = 3\n[nats]\nurls = \"x\"\npassword = 1234\n[wrker]\nslots = 3\n\
          [planner]\nqueue_depth = 0\nshard_ms = \"100\"\n[consolidator]\ndatabase = \"\"\n[log]\nformat = \"xml\"\n",
     );
     let mut sources = sources(&[("JETSWEEP_NATS_URL", "nats://x"), ("JETSWEEP_WORKER__SLOTS", "four")]);
     sources.file = Some(path.clone());
     sources.overrides.set("worker.slots", "--slots", 0);
     let error = Config::load(&sources).unwrap_err().to_string().replace(path.to_str().unwrap(), "hub.toml");
-    insta::assert_snapshot!(error, @"");
+    insta::assert_snapshot!(error, @r#"
+    the configuration has 13 problems
+      hub.toml:1: sate_dir: is not a key of the configuration (did you mean "state_dir"?)
+      hub.toml:2: url: is not a key of the configuration (did you mean "nats.url"?)
+      hub.toml:3: worker: must be a table ([worker]), is the number 3
+      hub.toml:5: nats.urls: is not a key of the configuration (did you mean "nats.url"?)
+      hub.toml:6: nats.password: must be text in quotes
+      hub.toml:7: wrker: is not a key of the configuration (did you mean "worker"?)
+      hub.toml:10: planner.queue_depth: must be from 1 to 1000000 jobs, is 0
+      hub.toml:11: planner.shard_ms: must be a whole number of milliseconds, is the text "100"
+      hub.toml:13: consolidator.database: is empty; leave the key out for its default
+      hub.toml:15: log.format: must be "auto" or "human" or "json", is the text "xml"
+      JETSWEEP_NATS_URL: is not a key of the configuration (did you mean "JETSWEEP_NATS__URL"?)
+      JETSWEEP_WORKER__SLOTS: must be a whole number of slots, is the text "four"
+      --slots: must be from 1 to 1024 slots, is 0
+    "#);
 }
 
 #[test]
 fn values_that_do_not_fit_together_are_refused() {
     let env = [("JETSWEEP_NATS__NAMESPACE", "a.b"), ("JETSWEEP_NATS__USER", "u"), ("JETSWEEP_NATS__CREDENTIALS", "c")];
     let error = Config::load(&sources(&env)).unwrap_err().to_string();
-    insta::assert_snapshot!(error, @"");
+    insta::assert_snapshot!(error, @r#"
+    the configuration has 3 problems
+      JETSWEEP_NATS__NAMESPACE: "a.b" cannot prefix subjects and streams (1 to 32 lower-case letters, digits, '-', '_')
+      JETSWEEP_NATS__USER: needs nats.password too
+      JETSWEEP_NATS__CREDENTIALS: nats.credentials and nats.user cannot both be used to sign in; set one of them
+    "#);
 }
 
 #[test]

@@ -35,6 +35,8 @@ mod report;
 mod resolve;
 mod short;
 mod strategy;
+#[cfg(test)]
+mod tests;
 pub(crate) mod tree;
 
 use jetsweep_engine::execution::Execution;

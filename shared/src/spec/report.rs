@@ -20,7 +20,7 @@ use super::document::{SpecDocument, SpecError};
 pub struct SpecReport {
     /// The document, as it is called.
     pub document: String,
-    /// Its problems, in the document's order as far as it goes.
+    /// Its problems, down the document and then down each file it names.
     pub problems: Vec<LocatedProblem>,
 }
 
@@ -44,7 +44,13 @@ impl SpecReport {
             let place = document.place(&problem.at);
             LocatedProblem { file: place.file, line: place.line, at: place.path, message: problem.message }
         };
-        Self { document: document.name().to_owned(), problems: problems.into_iter().map(located).collect() }
+        let mut problems: Vec<LocatedProblem> = problems.into_iter().map(located).collect();
+        // As one reads: down the document, then down each file it names; what has no line comes last.
+        problems.sort_by_cached_key(|problem| {
+            let is_other_file = problem.file != document.name();
+            (is_other_file, problem.file.clone(), problem.line.unwrap_or(usize::MAX))
+        });
+        Self { document: document.name().to_owned(), problems }
     }
 
     /// A document that could not be read at all, as its one problem.
@@ -53,7 +59,9 @@ impl SpecReport {
             SpecError::Syntax { notation, line, column, message } => {
                 (Some(*line), format!("not valid {notation}: column {column}: {message}"))
             }
-            SpecError::NotUtf8 { line, .. } => (Some(*line), error.to_string()),
+            SpecError::NotUtf8 { line, offset } => {
+                (Some(*line), format!("not UTF-8: byte {offset} is part of no character; save the file as UTF-8"))
+            }
             _ => (None, error.to_string()),
         };
         let problem = LocatedProblem { file: name.to_owned(), line, at: String::new(), message };

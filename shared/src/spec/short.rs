@@ -12,6 +12,9 @@ use super::report::SpecReport;
 use super::strategy;
 use super::tree::{Node, Table, Value};
 
+/// What reports call the document made from flags.
+const NAME: &str = "the command line";
+
 /// What the flags of a command say about a sweep. It becomes the same document as a file would.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ShortSpec {
@@ -45,9 +48,17 @@ impl ShortSpec {
         let mut problems = document.inline(folder);
         problems.extend(self.apply_params(&mut document));
         if !problems.is_empty() {
-            return Err(SpecReport::new(&document, problems));
+            return Err(self.by_flag(SpecReport::new(&document, problems)));
         }
-        document.load(folder)
+        document.load(folder).map_err(|report| self.by_flag(report))
+    }
+
+    /// The same report with places named as they were typed: `universe.symbols` is `--symbols`.
+    fn by_flag(&self, mut report: SpecReport) -> SpecReport {
+        for problem in report.problems.iter_mut().filter(|problem| problem.file == NAME) {
+            problem.at = flag(&problem.at);
+        }
+        report
     }
 
     fn document(&self) -> SpecDocument {
@@ -65,7 +76,7 @@ impl ShortSpec {
             ("execution", Some(Value::Table(table(execution)))),
             ("strategy", Some(Value::List(strategies))),
         ]);
-        SpecDocument::new("the command line", root)
+        SpecDocument::new(NAME, root)
     }
 
     fn apply_params(&self, document: &mut SpecDocument) -> Vec<Problem> {
@@ -115,6 +126,23 @@ impl ShortSpec {
             }
         }
         problems.into_vec()
+    }
+}
+
+/// The flag that sets the value at a path; the path itself where no flag does.
+fn flag(path: &str) -> String {
+    if let Some(rule) = path.strip_prefix("execution.") {
+        return format!("--{}", rule.replace('_', "-"));
+    }
+    let (first, last) = path.split_once('.').unwrap_or((path, ""));
+    match (first, last) {
+        ("name", _) => "--name".to_owned(),
+        ("data", "source") => "--data".to_owned(),
+        ("data", date) => format!("--{date}"),
+        ("universe", _) => "--symbols".to_owned(),
+        (strategy, "" | "template") if strategy.starts_with("strategy") => "--strategies".to_owned(),
+        (strategy, parameter) if strategy.starts_with("strategy") => format!("-p {parameter}"),
+        _ => path.to_owned(),
     }
 }
 

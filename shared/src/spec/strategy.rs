@@ -112,13 +112,13 @@ fn read_one(section: Section<'_>, problems: &mut Problems) -> Option<StrategySpe
 
 fn empty_grid(template: &Template, grid: &Grid, points: &Points) -> Problem {
     let raw = points.raw_points();
-    let sets = if raw == 1 { "the one parameter set".to_owned() } else { format!("all {raw} parameter sets") };
     let conditions: Vec<String> = [("the template's ", template.where_()), ("", grid.where_.as_deref())]
         .into_iter()
         .filter_map(|(whose, condition)| Some(format!("{whose}{}", quote(condition?))))
         .collect();
     let at = if grid.where_.is_some() { "where" } else { "" };
-    Problem::new(at, format!("rules out {sets}: none satisfies {}; widen the axes", conditions.join(" and ")))
+    let conditions = conditions.join(" and ");
+    Problem::new(at, format!("no parameter set is left: of {raw}, none satisfies {conditions}; widen the axes"))
 }
 
 fn name<'a>(section: Section<'a>, problems: &mut Problems) -> Option<&'a str> {
@@ -189,7 +189,7 @@ fn unknown_template(name: &str) -> String {
     }
     let hint = did_you_mean(name, template::builtin_names());
     format!(
-        "{} is not a built-in template{hint}; they are {}; name your own by its file, \"my.toml\"",
+        "{} is not a built-in template{hint}: those are {}; one of your own is named by its file, as in \"my.toml\"",
         quote(name),
         builtin_list()
     )
