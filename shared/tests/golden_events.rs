@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use indexmap::IndexMap;
 use jetsweep_engine::problem::Problem;
 use jetsweep_shared::events::{
-    Begin, BatchState, BatchStatus, Cancelled, Control, ControlAction, DataPin, Event, EventError, Job, Outcome,
+    BatchState, BatchStatus, Begin, Cancelled, Control, ControlAction, DataPin, Event, EventError, Job, Outcome,
     RunsFailed, Sealed, ShardResult, Timing, VERSION, decode, encode,
 };
 use jetsweep_shared::ids::{BatchId, Priority, Symbol};
@@ -151,10 +151,7 @@ fn shard_result() {
 #[test]
 fn begin() {
     let spec = resolved();
-    let plan = Plan {
-        strategies: vec![StrategyPlan { runs: 4, shard_runs: 3, cursors: vec![0, 3] }],
-        symbols: 2,
-    };
+    let plan = Plan { strategies: vec![StrategyPlan { runs: 4, shard_runs: 3, cursors: vec![0, 3] }], symbols: 2 };
     agrees(
         "begin",
         &Begin {
@@ -187,10 +184,7 @@ fn sealed_and_cancelled() {
 #[test]
 fn control_data_and_status() {
     let reason = Some("wrong dates".to_owned());
-    agrees(
-        "control",
-        &Control { version: VERSION, action: ControlAction::Cancel, reason, requested_at: at(1) },
-    );
+    agrees("control", &Control { version: VERSION, action: ControlAction::Cancel, reason, requested_at: at(1) });
     agrees("data", &DataPin { version: VERSION, digest: "00ff".to_owned(), worker: "host-1".to_owned() });
     agrees(
         "status",

@@ -1,0 +1,3 @@
+//! The whole system as its users meet it: the real binary, a real nats-server, real kills.
+
+mod topology;
