@@ -139,3 +139,52 @@ impl Strategy {
         columns.masks([&self.enter, &self.exit], values)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_bars::bars_of;
+
+    fn strategy(execution: &Execution) -> Result<Strategy, Vec<Problem>> {
+        Strategy::new(&crate::template::builtin("sma_cross").unwrap(), execution)
+    }
+
+    #[test]
+    fn failures_are_those_of_the_run() {
+        let bars = bars_of(&[(1.0, 2.0, 0.0), (2.0, 1.0, 0.0), (1.0, 3.0, 0.0)]);
+        let strategy = strategy(&Execution::default()).unwrap();
+        let before_all: jiff::civil::Date = "1900-01-01".parse().unwrap();
+        let mut no_bars = Columns::new(Arc::new(bars.between(None, Some(before_all))), 0);
+        assert_eq!(strategy.run(&mut no_bars, &[2.0, 3.0]).unwrap_err().code, "no_bars");
+        assert_eq!(strategy.replay(&mut no_bars, &[2.0, 3.0]).unwrap_err().code, "no_bars");
+
+        let mut columns = Columns::new(bars, 0);
+        let failure = strategy.run(&mut columns, &[2.0]).unwrap_err();
+        assert_eq!(failure.to_string(), "bad_params: sma_cross has 2 parameters, 1 values are given");
+        let failure = strategy.run(&mut columns, &[0.0, 3.0]).unwrap_err();
+        assert_eq!(failure.to_string(), "bad_period: sma(close, fast): n is 0, must be a whole number of at least 1");
+        assert!(strategy.run(&mut columns, &[2.5, 3.0]).is_err());
+        assert!(strategy.run(&mut columns, &[2.0, 3.0]).is_ok());
+    }
+
+    #[test]
+    fn execution_rules_are_checked() {
+        let problems = strategy(&Execution { cash: 0.0, slippage: 2.0, ..Execution::default() }).unwrap_err();
+        assert_eq!(
+            problems.iter().map(|problem| problem.at.as_str()).collect::<Vec<_>>(),
+            ["execution.cash", "execution.slippage"]
+        );
+    }
+
+    #[test]
+    fn parameters_keep_the_templates_order() {
+        let params = strategy(&Execution::default()).unwrap().params(&[5.0, 20.0]);
+        assert_eq!(params.into_iter().collect::<Vec<_>>(), [("fast".to_owned(), 5.0), ("slow".to_owned(), 20.0)]);
+    }
+
+    #[test]
+    fn messages_are_cut_at_a_characters_end() {
+        let failure = RunFailure::new("panic", "é".repeat(400));
+        assert_eq!(failure.message.len(), RunFailure::LONGEST_MESSAGE);
+    }
+}

@@ -25,6 +25,8 @@ pub mod params;
 pub mod problem;
 pub mod simulation;
 pub mod template;
+#[cfg(test)]
+mod test_bars;
 
 /// Version of the engine. Results carry it, and only the same version promises the same bits.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

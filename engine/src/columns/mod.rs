@@ -96,6 +96,21 @@ impl Columns {
         Ok(masks)
     }
 
+    /// The values of a column expression, or of its inner sums.
+    #[cfg(test)]
+    pub(crate) fn evaluate(&mut self, source: &str) -> Vec<f64> {
+        let rule = Rule::new("", &format!("{source} > 0"), &[]).expect("a test's expression compiles");
+        let bound = rule.bind(&mut self.nodes, &[]).expect("a test's periods are valid");
+        let Bound::Mask(node) = bound else { panic!("{source} is no column") };
+        let Operation::Compare(_, _, Operand::Column(column)) = self.nodes.operation(node) else {
+            panic!("{source} > 0 compares no column")
+        };
+        self.run += 1;
+        let values = self.column(column).to_vec();
+        self.store.trim();
+        values
+    }
+
     fn mask(&mut self, node: NodeId) -> Arc<Mask> {
         match self.value(node) {
             Value::Mask(mask) => mask,

@@ -9,6 +9,8 @@
 
 use std::collections::VecDeque;
 
+use crate::columns::{NodeId, Nodes};
+
 use super::kernel::{Inputs, Kernel, segments};
 use super::{Argument, Indicator};
 
@@ -19,7 +21,7 @@ pub(super) static HIGHEST: Indicator = Indicator {
     name: "highest",
     arguments: ARGUMENTS,
     summary: "Highest value of the last n bars, this one included.",
-    build: |nodes, arguments| nodes.kernel(&HIGHEST_KERNEL, &[arguments.column(0)], &[arguments.number(0)]),
+    build: |nodes, arguments| highest(nodes, arguments.column(0), arguments.number(0)),
 };
 
 /// `lowest(x, n)`.
@@ -27,11 +29,21 @@ pub(super) static LOWEST: Indicator = Indicator {
     name: "lowest",
     arguments: ARGUMENTS,
     summary: "Lowest value of the last n bars, this one included.",
-    build: |nodes, arguments| nodes.kernel(&LOWEST_KERNEL, &[arguments.column(0)], &[arguments.number(0)]),
+    build: |nodes, arguments| lowest(nodes, arguments.column(0), arguments.number(0)),
 };
 
 static HIGHEST_KERNEL: Kernel = Kernel { width: 1, run: |inputs, output| run(inputs, output, |new, old| new >= old) };
 static LOWEST_KERNEL: Kernel = Kernel { width: 1, run: |inputs, output| run(inputs, output, |new, old| new <= old) };
+
+/// The node of the highest value of `x` over the last `n` bars.
+pub(super) fn highest(nodes: &mut Nodes, x: NodeId, n: f64) -> NodeId {
+    nodes.kernel(&HIGHEST_KERNEL, &[x], &[n])
+}
+
+/// The node of the lowest value of `x` over the last `n` bars.
+pub(super) fn lowest(nodes: &mut Nodes, x: NodeId, n: f64) -> NodeId {
+    nodes.kernel(&LOWEST_KERNEL, &[x], &[n])
+}
 
 fn run(inputs: &Inputs<'_>, output: &mut [f64], replaces: impl Fn(f64, f64) -> bool) {
     let (x, n) = (inputs.column(0), inputs.whole(0));

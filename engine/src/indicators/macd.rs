@@ -13,6 +13,7 @@ use crate::expr::BinaryOp;
 
 use super::ema::{ema, mean, weight};
 use super::kernel::{Inputs, Kernel, segments};
+use super::warm_up::warmed_up;
 use super::{Argument, Arguments, Indicator};
 
 const ARGUMENTS: &[Argument] =
@@ -46,7 +47,6 @@ pub(super) static MACD_HIST: Indicator = Indicator {
 };
 
 static LINE: Kernel = Kernel { width: 1, run: run_line };
-static WARMED_UP: Kernel = Kernel { width: 1, run: run_warmed_up };
 
 /// The line from bar `s - 1` on, before the signal is valid.
 fn line(nodes: &mut Nodes, arguments: &Arguments) -> NodeId {
@@ -55,7 +55,7 @@ fn line(nodes: &mut Nodes, arguments: &Arguments) -> NodeId {
 
 fn macd(nodes: &mut Nodes, arguments: &Arguments) -> NodeId {
     let line = line(nodes, arguments);
-    nodes.kernel(&WARMED_UP, &[line], &[arguments.number(2)])
+    warmed_up(nodes, line, arguments.number(2))
 }
 
 fn macd_signal(nodes: &mut Nodes, arguments: &Arguments) -> NodeId {
@@ -80,14 +80,5 @@ fn run_line(inputs: &Inputs<'_>, output: &mut [f64]) {
             slow_average = (x - slow_average) * slow_weight + slow_average;
             *out = fast_average - slow_average;
         }
-    }
-}
-
-/// The input without the first `n - 1` bars of each segment.
-fn run_warmed_up(inputs: &Inputs<'_>, output: &mut [f64]) {
-    let (x, n) = (inputs.column(0), inputs.whole(0));
-    for segment in segments(x).filter(|segment| segment.len() >= n) {
-        let valid = segment.start + n - 1..segment.end;
-        output[valid.clone()].copy_from_slice(&x[valid]);
     }
 }

@@ -13,18 +13,27 @@
 //! inner ones (the prefix sums of a column, say) are shared by every indicator and period which needs them; a
 //! [`Kernel`] is the arithmetic of one kind of node.
 
+mod atr;
 mod bbands;
+mod directional;
 mod ema;
 mod extremes;
 mod kernel;
 mod lag;
 mod macd;
 mod moments;
+mod momentum;
 mod prefix_sum;
 mod rsi;
 mod sma;
+mod stddev;
+mod stoch;
 #[cfg(test)]
 mod tests;
+mod typical;
+mod volume;
+mod warm_up;
+mod wma;
 
 pub(crate) use kernel::{Inputs, Kernel, KernelRef, MAX_INPUTS, MAX_NUMBERS};
 
@@ -102,6 +111,22 @@ pub static ALL: &[&Indicator] = &[
     &extremes::HIGHEST,
     &extremes::LOWEST,
     &lag::LAG,
+    &wma::WMA,
+    &stddev::STDDEV,
+    &stddev::ZSCORE,
+    &momentum::MOM,
+    &momentum::ROC,
+    &atr::TRANGE,
+    &atr::ATR,
+    &directional::PLUS_DI,
+    &directional::MINUS_DI,
+    &directional::ADX,
+    &stoch::STOCH_K,
+    &stoch::STOCH_D,
+    &stoch::WILLR,
+    &typical::CCI,
+    &volume::MFI,
+    &volume::OBV,
 ];
 
 /// The indicator of a name, if there is one.

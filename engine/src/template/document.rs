@@ -43,17 +43,12 @@ pub(super) fn read(document: &Value) -> Result<Template, Vec<Problem>> {
         reader.problem("description", message);
     }
     let params = reader.params(fields.get("params"));
-    let where_ = reader.text(fields, "", "where");
-    let long = reader.long(fields.get("long"));
-
     let known = expression_parameters(&params);
+    let where_ = reader.text(fields, "", "where");
     if let Some(source) = &where_ {
         reader.collect(Filter::new("where", source, &known));
     }
-    if let Some(long) = &long {
-        reader.collect(Rule::new("long.enter", &long.enter, &known));
-        reader.collect(Rule::new("long.exit", &long.exit, &known));
-    }
+    let long = reader.long(fields.get("long"), &known);
     match (name, long) {
         (Some(name), Some(long)) if reader.problems.is_empty() => {
             Ok(Template { name, description, params, where_, long })
@@ -211,12 +206,12 @@ impl Reader {
         None
     }
 
-    fn long(&mut self, value: Option<&Value>) -> Option<LongRules> {
+    fn long(&mut self, value: Option<&Value>, known: &[expr::Parameter]) -> Option<LongRules> {
         match value {
             Some(Value::Object(fields)) => {
                 self.only(fields, "long", &["enter", "exit"]);
-                let enter = self.required_text(fields, "long", "enter");
-                let exit = self.required_text(fields, "long", "exit");
+                let enter = self.rule(fields, "enter", known);
+                let exit = self.rule(fields, "exit", known);
                 Some(LongRules { enter: enter?, exit: exit? })
             }
             None | Some(Value::Null) => {
@@ -231,6 +226,12 @@ impl Reader {
                 None
             }
         }
+    }
+
+    fn rule(&mut self, fields: &Map<String, Value>, key: &str, known: &[expr::Parameter]) -> Option<String> {
+        let source = self.required_text(fields, "long", key)?;
+        self.collect(Rule::new(&place("long", key), &source, known));
+        Some(source)
     }
 }
 
