@@ -51,12 +51,6 @@ fn assert_close(found: f64, expected: f64, what: &str) {
     assert!(difference <= TOLERANCE * expected.abs(), "{what}: {found}, expected {expected}");
 }
 
-/// Compares amounts that are small differences of large ones: relative to those.
-fn assert_close_beside(found: f64, expected: f64, scale: f64, what: &str) {
-    let difference = (found - expected).abs();
-    assert!(difference <= TOLERANCE * expected.abs().max(1e-3 * scale), "{what}: {found}, expected {expected}");
-}
-
 #[test]
 fn every_golden_run_agrees() {
     let mut files = 0;
@@ -97,9 +91,8 @@ fn compare_trades(bars: &Bars, found: &[Trade], golden: &Value, what: &str) {
         assert_close(trade.size, number(&expected["size"]), &format!("{what}: size"));
         assert_close(trade.entry_fee, number(&expected["entry_fee"]), &format!("{what}: entry fee"));
         assert_close(trade.exit_fee, number(&expected["exit_fee"]), &format!("{what}: exit fee"));
-        let value = trade.size * trade.entry_price;
-        assert_close_beside(trade.pnl, number(&expected["pnl"]), value, &format!("{what}: pnl"));
-        assert_close_beside(trade.return_, number(&expected["return"]), 1.0, &format!("{what}: return"));
+        assert_close(trade.pnl, number(&expected["pnl"]), &format!("{what}: pnl"));
+        assert_close(trade.return_, number(&expected["return"]), &format!("{what}: return"));
     }
 }
 
@@ -158,10 +151,9 @@ fn every_run_of_the_golden_sweep_agrees() {
         let found = strategy.replay(&mut columns, &[row.fast, row.slow]).unwrap();
         let metric = |metric: Metric| found.metrics.get(metric).unwrap();
         assert_eq!(metric(Metric::TradeCount), row.trades, "{what}: trades");
-        // Differences of numbers near 1, so relative to 1.
-        assert_close_beside(metric(Metric::TotalReturn), row.ret, 1e3, &format!("{what}: return"));
+        assert_close(metric(Metric::TotalReturn), row.ret, &format!("{what}: return"));
         assert_close(-metric(Metric::MaxDrawdown), row.mdd, &format!("{what}: drawdown"));
-        assert_close_beside(sharpe_without_first_return(&found.equity), row.sharpe, 1.0, &format!("{what}: sharpe"));
+        assert_close(sharpe_without_first_return(&found.equity), row.sharpe, &format!("{what}: sharpe"));
         runs += 1;
     }
     assert_eq!(runs, 1590);

@@ -81,8 +81,11 @@ impl Metric {
 pub const BLOCKS: usize = 16;
 
 /// The metrics of one run. Undefined metrics (no trades, no losses, no deviation) are absent, never 0 or infinite.
-#[derive(Debug, Clone, PartialEq)]
+///
+/// Two are equal if they are so bit for bit, undefined metrics being equal to each other.
+#[derive(Debug, Clone)]
 pub struct Metrics {
+    /// Finite, or [`f64::NAN`] where undefined.
     values: [f64; Metric::ALL.len()],
     /// Sums of returns over [`BLOCKS`] blocks of bars; NaN where undefined.
     pub block_returns: [f64; BLOCKS],
@@ -104,7 +107,7 @@ impl Metrics {
 
     /// Sets a value; one that is not finite counts as undefined.
     pub fn set(&mut self, metric: Metric, value: f64) {
-        self.values[metric as usize] = value;
+        self.values[metric as usize] = if value.is_finite() { value } else { f64::NAN };
     }
 
     /// Sets a value if there is one.
@@ -115,5 +118,40 @@ impl Metrics {
     /// Sets a count.
     pub(super) fn set_count(&mut self, metric: Metric, count: usize) {
         self.set(metric, count as f64);
+    }
+}
+
+impl PartialEq for Metrics {
+    fn eq(&self, other: &Self) -> bool {
+        let same = |ours: &[f64], theirs: &[f64]| ours.iter().zip(theirs).all(|(a, b)| a.to_bits() == b.to_bits());
+        same(&self.values, &other.values)
+            && same(&self.block_returns, &other.block_returns)
+            && same(&self.block_squares, &other.block_squares)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_lead_back() {
+        for metric in Metric::ALL {
+            assert_eq!(Metric::from_name(metric.name()), Some(*metric));
+            assert_eq!(Metric::ALL[*metric as usize], *metric);
+        }
+        assert_eq!(Metric::from_name("sharp"), None);
+    }
+
+    #[test]
+    fn what_is_not_finite_is_undefined() {
+        let mut metrics = Metrics::undefined();
+        assert_eq!(metrics, Metrics::undefined());
+        metrics.set(Metric::Sharpe, f64::INFINITY);
+        assert_eq!((metrics.get(Metric::Sharpe), &metrics), (None, &Metrics::undefined()));
+        metrics.set(Metric::Sharpe, 0.0);
+        let mut negative = metrics.clone();
+        negative.set(Metric::Sharpe, -0.0);
+        assert_ne!(metrics, negative);
     }
 }
