@@ -108,6 +108,20 @@ impl Names {
         format!("{}.jobs.{EVENTS_MAJOR}.{runner}.{priority}.{batch}.{generation}.{shard}", self.namespace)
     }
 
+    /// The job that a subject made by [`Names::job`] names.
+    pub fn parse_job(&self, subject: &str) -> Option<JobSubject> {
+        let rest = subject.strip_prefix(&format!("{}.jobs.{EVENTS_MAJOR}.", self.namespace))?;
+        let mut tokens = rest.split('.');
+        let parsed = JobSubject {
+            runner: tokens.next()?.to_owned(),
+            priority: tokens.next()?.parse().ok()?,
+            batch: tokens.next()?.parse().ok()?,
+            generation: tokens.next()?.parse().ok()?,
+            shard: tokens.next()?.parse().ok()?,
+        };
+        tokens.next().is_none().then_some(parsed)
+    }
+
     /// All of a batch's jobs, whatever their runner, priority and generation: for purging.
     pub fn jobs_of_batch(&self, batch: &BatchId) -> String {
         format!("{}.jobs.{EVENTS_MAJOR}.*.*.{batch}.>", self.namespace)
@@ -149,6 +163,11 @@ impl Names {
         format!("{}.dead.{EVENTS_MAJOR}.{batch}.{generation}.{shard}", self.namespace)
     }
 
+    /// Where a batch's spec given up on is kept.
+    pub fn dead_plan(&self, batch: &BatchId) -> String {
+        format!("{}.dead.{EVENTS_MAJOR}.{batch}.plan", self.namespace)
+    }
+
     /// Where a message is kept that says nothing readable about its batch; `origin` and `sequence` name the stream
     /// and place it came from.
     pub fn dead_message(&self, origin: &str, sequence: u64) -> String {
@@ -164,6 +183,14 @@ impl Names {
 /// Key of a batch's status in the bucket.
 pub fn status_key(batch: &BatchId) -> String {
     format!("{batch}.status")
+}
+
+/// Key pattern that watches what is asked of every batch.
+pub const EVERY_CONTROL_KEY: &str = "*.control";
+
+/// The batch of a key made by [`control_key`].
+pub fn control_batch(key: &str) -> Option<BatchId> {
+    key.strip_suffix(".control")?.parse().ok()
 }
 
 /// Key of what is asked of a batch (cancel, pause) in the bucket.
@@ -210,6 +237,21 @@ impl FromStr for BatchEvent {
     }
 }
 
+/// What a subject of JOBS says about its job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobSubject {
+    /// Who can run it.
+    pub runner: String,
+    /// Its batch's priority.
+    pub priority: Priority,
+    /// Its batch.
+    pub batch: BatchId,
+    /// Its generation.
+    pub generation: u32,
+    /// Its shard.
+    pub shard: u32,
+}
+
 /// What a subject of RESULTS carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ResultSubject {
@@ -243,6 +285,18 @@ mod tests {
         let batch: BatchId = "b1".parse().unwrap();
         assert_eq!(names.jobs_stream(), "TEAM-A_JOBS");
         assert_eq!(names.job(NATIVE, Priority::Low, &batch, 0, 7), "team-a.jobs.v1.native.low.b1.0.7");
+        let job = JobSubject {
+            runner: NATIVE.to_owned(),
+            priority: Priority::Low,
+            batch: batch.clone(),
+            generation: 0,
+            shard: 7,
+        };
+        assert_eq!(names.parse_job("team-a.jobs.v1.native.low.b1.0.7"), Some(job));
+        for odd in ["team-a.jobs.v1.native.low.b1.0", "team-a.jobs.v1.native.no.b1.0.7", "jobs.v1.native.low.b1.0.7"] {
+            assert_eq!(names.parse_job(odd), None, "{odd}");
+        }
+        assert_eq!(control_batch(&control_key(&batch)), Some(batch.clone()));
         assert_eq!(names.plan_batch(&names.plan(&batch)), Some(batch.clone()));
         let shard = ResultSubject::Shard { batch: batch.clone(), generation: 2, shard: 7 };
         assert_eq!(names.parse_result(&names.result(&batch, 2, 7)), Some(shard));
