@@ -13,6 +13,7 @@ use async_nats::{Client, ConnectOptions, HeaderMap, Request, RequestErrorKind, S
 use bytes::Bytes;
 use serde::Deserialize;
 
+use crate::config::NatsConfig;
 use crate::subjects::Names;
 
 /// Longest wait for the reply to one request.
@@ -49,6 +50,20 @@ pub enum Auth {
     },
     /// A credentials file (JWT and seed).
     CredentialsFile(PathBuf),
+}
+
+impl From<&NatsConfig> for Auth {
+    /// A credentials file wins over a user; a user without a password has an empty one.
+    fn from(config: &NatsConfig) -> Self {
+        match (&config.credentials, &config.user) {
+            (Some(path), _) => Auth::CredentialsFile(path.clone()),
+            (None, Some(user)) => {
+                let password = config.password.as_ref().map_or("", |password| password.expose());
+                Auth::UserPassword { user: user.clone(), password: password.to_owned() }
+            }
+            (None, None) => Auth::None,
+        }
+    }
 }
 
 /// The bus could not do what it was asked.
@@ -223,6 +238,16 @@ impl Bus {
     pub async fn create(&self, subject: &str, id: &str, payload: Bytes) -> Result<Creation, BusError> {
         let mut headers = HeaderMap::new();
         headers.insert(async_nats::header::NATS_MESSAGE_ID, id);
+        self.create_with_headers(subject, headers, payload).await
+    }
+
+    /// Like [`Bus::create`], with headers of the caller's and no id unless they have one.
+    pub async fn create_with_headers(
+        &self,
+        subject: &str,
+        mut headers: HeaderMap,
+        payload: Bytes,
+    ) -> Result<Creation, BusError> {
         headers.insert(async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
         let mut pause = FIRST_PAUSE;
         loop {
