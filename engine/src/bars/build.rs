@@ -51,20 +51,20 @@ impl Builder {
     }
 
     fn check_time(&self, timestamp: i64) -> Result<(), Fault> {
-        let Some(&previous) = self.columns.timestamps.last() else {
-            return time::civil(timestamp).map(|_| ()).ok_or(Fault::OutsideCalendar(timestamp));
-        };
-        if timestamp > previous {
-            if self.columns.timestamps.len() == MOST_BARS {
-                return Err(Fault::TooManyBars { limit: MOST_BARS });
-            }
-            return time::civil(timestamp).map(|_| ()).ok_or(Fault::OutsideCalendar(timestamp));
+        if time::civil(timestamp).is_none() {
+            return Err(Fault::OutsideCalendar(timestamp));
+        }
+        if self.columns.timestamps.len() == MOST_BARS {
+            return Err(Fault::TooManyBars { limit: MOST_BARS });
         }
         let label = |at: i64| time::civil(at).map_or_else(|| at.to_string(), |civil| civil.to_string());
-        if timestamp == previous {
-            return Err(Fault::Duplicate(label(timestamp)));
+        match self.columns.timestamps.last() {
+            Some(&previous) if timestamp == previous => Err(Fault::Duplicate(label(timestamp))),
+            Some(&previous) if timestamp < previous => {
+                Err(Fault::NotAscending { date: label(timestamp), previous: label(previous) })
+            }
+            _ => Ok(()),
         }
-        Err(Fault::NotAscending { date: label(timestamp), previous: label(previous) })
     }
 }
 

@@ -36,8 +36,8 @@ pub(super) fn walk(
             continue;
         };
         ledger.flat_until(entry_bar);
-        let fill = exit.next_set(undecided).filter(|decision| decision + delay < bars.len());
-        let Some(exit_decision) = fill else {
+        let filled_exit = exit.next_set(undecided).filter(|decision| decision + delay < bars.len());
+        let Some(exit_decision) = filled_exit else {
             return end(bars, execution, &costs, &position, ledger);
         };
         let exit_bar = exit_decision + delay;
