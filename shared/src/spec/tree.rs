@@ -96,7 +96,7 @@ pub(crate) fn from_json(text: &str) -> Result<Table, SyntaxError> {
 
 /// Line and column (in characters) of a byte offset, both from 1.
 pub(crate) fn position(text: &str, offset: usize) -> (usize, usize) {
-    let before = &text[..text.floor_char_boundary(offset)];
+    let before = text.get(..offset).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
