@@ -1,1 +1,27 @@
-//! Turns sweep specs into plans and jobs
+//! Turns sweep specs into plans and jobs.
+//!
+//! ```text
+//!  submit endpoint ──> PLANS ──> intake ──> batch: begin ──> publishing: jobs, by turns ──> sealed ──> ack of the plan
+//!                                   │                              │
+//!                                   └── refusal: status, DEAD      └── cancel (watching control): purge, cancelled
+//! ```
+//!
+//! A plan message is acknowledged last of all, so whatever is lost with a planner is made again by the next one from
+//! the stored `begin` event. Everything here may therefore be done twice, at any point.
+
+mod batch;
+mod cancel;
+mod endpoints;
+mod error;
+mod facts;
+mod intake;
+mod planner;
+mod planning;
+mod publishing;
+mod refusal;
+mod submission;
+mod threads;
+
+pub use error::PlannerError;
+pub use planner::run;
+pub use planning::{PlanOptions, plan};

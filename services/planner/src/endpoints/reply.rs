@@ -1,0 +1,79 @@
+//! Answers as messages.
+
+use async_nats::HeaderMap;
+use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE};
+use bytes::Bytes;
+use jetsweep_engine::problem::Problem;
+use jetsweep_shared::events::ErrorReply;
+use serde::Serialize;
+
+use crate::error::BatchError;
+use crate::refusal;
+use crate::submission;
+
+/// Longest error header, in bytes; the body has all of it.
+const LONGEST_HEADER: usize = 256;
+
+/// A request that is not granted.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Rejection {
+    /// Code of the header `Nats-Service-Error-Code`, in the manner of HTTP.
+    status: u16,
+    reply: ErrorReply,
+}
+
+impl Rejection {
+    fn new(status: u16, code: &str, message: String) -> Self {
+        Self { status, reply: ErrorReply { code: code.to_owned(), message, problems: Vec::new() } }
+    }
+
+    /// The spec, or a header beside it, is wrong.
+    pub(super) fn invalid_spec(problems: Vec<Problem>) -> Self {
+        let mut rejection = Self::new(400, "invalid_spec", refusal::one_line(&problems));
+        rejection.reply.problems = problems;
+        rejection
+    }
+
+    /// The id is taken.
+    pub(super) fn batch_exists(planned: &str, refused: &str) -> Self {
+        Self::new(409, "batch_exists", refusal::exists_message(planned, refused))
+    }
+
+    /// The document is larger than can be taken.
+    pub(super) fn too_large(bytes: usize) -> Self {
+        let message = format!(
+            "the spec is {bytes} bytes, at most {} are taken: use ranges in place of lists, fewer symbols, or several \
+             sweeps",
+            submission::MAX_BYTES
+        );
+        Self::new(413, "too_large", message)
+    }
+
+    /// Not now. The request may have been carried out or not; repeating it with the same id is safe.
+    pub(super) fn unavailable(reason: &str) -> Self {
+        Self::new(503, "unavailable", format!("{reason}; ask again with the same batch id"))
+    }
+
+    /// The answer's headers and body.
+    pub(super) fn into_message(self) -> (HeaderMap, Bytes) {
+        let mut headers = HeaderMap::new();
+        // Headers end at a line's end.
+        let mut short = format!("{}: {}", self.reply.code, self.reply.message).replace(['\r', '\n'], " ");
+        short.truncate(short.floor_char_boundary(LONGEST_HEADER));
+        headers.insert(NATS_SERVICE_ERROR, short.as_str());
+        headers.insert(NATS_SERVICE_ERROR_CODE, self.status.to_string().as_str());
+        (headers, json(&self.reply))
+    }
+}
+
+impl From<BatchError> for Rejection {
+    fn from(error: BatchError) -> Self {
+        Self::unavailable(&error.to_string())
+    }
+}
+
+/// A reply as bytes.
+pub(super) fn json(reply: &impl Serialize) -> Bytes {
+    // Replies hold strings and whole numbers only: serde_json has nothing to refuse.
+    serde_json::to_vec(reply).expect("replies always serialize").into()
+}

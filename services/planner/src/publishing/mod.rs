@@ -1,0 +1,140 @@
+//! Publishing a batch's jobs: by turns with other batches, no more than the queue is meant to hold.
+
+mod jobs;
+mod lanes;
+mod shards;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jetsweep_shared::bus::{Bus, BusError, Stored};
+use jetsweep_shared::events::Begin;
+use tokio::sync::Semaphore;
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{BatchError, PlannerError};
+use jobs::JobWriter;
+use lanes::Lanes;
+pub(crate) use shards::Shards;
+
+/// Jobs of all batches that are published and not yet acknowledged by the stream. Each is at most 64 KiB.
+const MOST_IN_FLIGHT: usize = 256;
+
+/// Most jobs that a batch publishes before it is another batch's turn. They are of one symbol, so that the workers'
+/// caches of bars work.
+const LONGEST_TURN: u64 = 32;
+
+/// Turns that the queue has room for at least, so that several batches share a short queue as well.
+const TURNS_IN_QUEUE: u64 = 4;
+
+/// How long a stopped batch waits for the jobs it has under way. They take milliseconds, unless the stream is full.
+const LANDING_TIME: Duration = Duration::from_secs(2);
+
+/// How publishing ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Published {
+    /// Every missing job is stored: so many.
+    All(u64),
+    /// It was stopped before.
+    Stopped,
+}
+
+/// Publishes jobs, of several batches at a time.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    lanes: Lanes,
+    in_flight: Arc<Semaphore>,
+    turn: u64,
+}
+
+impl Publisher {
+    /// `queue_depth` is the most jobs queued for one runner and priority.
+    pub(crate) async fn open(bus: &Bus, queue_depth: u64) -> Result<Self, PlannerError> {
+        let queue_depth = queue_depth.max(1);
+        Ok(Self {
+            lanes: Lanes::open(bus, queue_depth).await?,
+            in_flight: Arc::new(Semaphore::new(MOST_IN_FLIGHT)),
+            turn: (queue_depth / TURNS_IN_QUEUE).clamp(1, LONGEST_TURN),
+        })
+    }
+
+    /// Gives out room in the queue as it appears, until `shutdown`. Nothing is published unless this runs.
+    pub(crate) async fn keep_lanes_supplied(&self, shutdown: &CancellationToken) {
+        self.lanes.keep_supplied(shutdown).await;
+    }
+
+    /// Publishes the jobs of all shards that are not `present`, and returns when each is stored. Stops early, with no
+    /// job under way, when `stop` is cancelled. Dropping the future stops at once; jobs under way may be stored or not.
+    pub(crate) async fn publish(
+        &self,
+        bus: &Bus,
+        begin: &Begin,
+        present: &Shards,
+        stop: &CancellationToken,
+    ) -> Result<Published, BatchError> {
+        let mut writer = JobWriter::new(begin);
+        let mut in_flight = JoinSet::new();
+        let mut jobs = 0;
+        for turn in shards::turns(&begin.plan, present, self.turn as usize) {
+            let seats = tokio::select! {
+                biased;
+                () = stop.cancelled() => return land(in_flight).await,
+                seats = self.lanes.seats(begin.priority, turn.len()) => seats,
+            };
+            for (shard, seat) in turn.into_iter().zip(seats) {
+                let permit = tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return land(in_flight).await,
+                    permit = self.in_flight.clone().acquire_owned() => permit,
+                };
+                while let Some(done) = in_flight.try_join_next() {
+                    stored(done)?;
+                }
+                let message = writer.write(shard, &bus.names);
+                let bus = bus.clone();
+                in_flight.spawn(async move {
+                    let _held_until_stored = (seat, permit);
+                    bus.publish(&message.subject, &message.id, message.payload).await
+                });
+                jobs += 1;
+            }
+        }
+        loop {
+            let done = tokio::select! {
+                biased;
+                () = stop.cancelled() => return land(in_flight).await,
+                done = in_flight.join_next() => done,
+            };
+            match done {
+                Some(done) => stored(done)?,
+                None => return Ok(Published::All(jobs)),
+            };
+        }
+    }
+}
+
+/// Waits a little for the jobs under way, then gives up on them.
+async fn land(mut in_flight: JoinSet<Result<Stored, BusError>>) -> Result<Published, BatchError> {
+    let landing = async {
+        while let Some(done) = in_flight.join_next().await {
+            stored(done)?;
+        }
+        Ok::<(), BatchError>(())
+    };
+    if let Ok(landed) = tokio::time::timeout(LANDING_TIME, landing).await {
+        landed?;
+    }
+    in_flight.shutdown().await;
+    Ok(Published::Stopped)
+}
+
+fn stored(done: Result<Result<Stored, BusError>, JoinError>) -> Result<Stored, BatchError> {
+    match done {
+        Ok(published) => Ok(published?),
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(BatchError::Thread("publishes a job")),
+        },
+    }
+}

@@ -1,0 +1,147 @@
+//! Giving up on a plan message: its status says why, DEAD keeps it.
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::kv::Store;
+use jetsweep_engine::problem::Problem;
+use jetsweep_shared::bus::{Bus, BusError};
+use jetsweep_shared::events::{self, BatchState, BatchStatus, headers};
+use jetsweep_shared::ids::BatchId;
+use jetsweep_shared::subjects::status_key;
+use jiff::Timestamp;
+
+use crate::error::BatchError;
+use crate::facts;
+use crate::intake::HeldPlan;
+
+/// Longest explanation in the header of a message in DEAD, in bytes. The status has all of it.
+const LONGEST_HEADER: usize = 1024;
+
+/// Start of the names of headers that tell the server what to do with a message.
+const SERVER_HEADERS: &str = "Nats-";
+
+/// Why a plan message is given up on.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Refusal {
+    /// Its subject does not end in a batch id.
+    InvalidBatchId,
+    /// Its spec cannot be run.
+    InvalidSpec(Vec<Problem>),
+    /// The batch was planned from another spec.
+    BatchExists {
+        /// Digest of the spec it was planned from.
+        planned: String,
+        /// Digest of the refused one.
+        refused: String,
+    },
+}
+
+impl Refusal {
+    fn code(&self) -> &'static str {
+        match self {
+            Refusal::InvalidBatchId => "invalid_batch_id",
+            Refusal::InvalidSpec(_) => "invalid_spec",
+            Refusal::BatchExists { .. } => "batch_exists",
+        }
+    }
+
+    fn message(&self) -> String {
+        match self {
+            Refusal::InvalidBatchId => {
+                "the subject does not end in a batch id (1 to 64 letters, digits, '-', '_')".to_owned()
+            }
+            Refusal::InvalidSpec(problems) => one_line(problems),
+            Refusal::BatchExists { planned, refused } => exists_message(planned, refused),
+        }
+    }
+}
+
+/// Says that an id is taken.
+pub(crate) fn exists_message(planned: &str, refused: &str) -> String {
+    format!("the batch id belongs to another spec (digest {planned}, this one has {refused}): choose another id")
+}
+
+/// All problems in one line.
+pub(crate) fn one_line(problems: &[Problem]) -> String {
+    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// Stores why a plan message is refused, and the message itself. Once this returns, it can be acknowledged.
+///
+/// `batch` is the batch whose status tells it; `None` when there is no such batch, or when the status is that of the
+/// batch that was planned from another spec.
+pub(crate) async fn store(
+    bus: &Bus,
+    batches: &Store,
+    held: &HeldPlan,
+    batch: Option<&BatchId>,
+    refusal: &Refusal,
+) -> Result<(), BatchError> {
+    if let (Some(batch), Refusal::InvalidSpec(problems)) = (batch, refusal) {
+        facts::put_status(batches, &refused_status(batch, problems)).await?;
+    }
+    let dead_headers = dead_headers(held, refusal);
+    let subject = match bus.names.plan_batch(held.subject()) {
+        Some(batch) => bus.names.dead_plan(&batch),
+        None => bus.names.dead_message(&bus.names.plans_stream(), held.sequence()),
+    };
+    bus.publish_with_headers(&subject, dead_headers, held.payload().clone()).await?;
+    tracing::warn!(subject = held.subject(), code = refusal.code(), reason = refusal.message(), "refused a plan");
+    Ok(())
+}
+
+/// The message's own headers, and why it is refused.
+fn dead_headers(held: &HeldPlan, refusal: &Refusal) -> HeaderMap {
+    let mut kept = HeaderMap::new();
+    for (name, values) in held.headers().into_iter().flat_map(HeaderMap::iter) {
+        // Those were instructions to the server about the message in PLANS.
+        if name.to_string().starts_with(SERVER_HEADERS) {
+            continue;
+        }
+        for value in values {
+            kept.append(name.clone(), value.clone());
+        }
+    }
+    // Headers end at a line's end.
+    let mut message = refusal.message().replace(['\r', '\n'], " ");
+    message.truncate(message.floor_char_boundary(LONGEST_HEADER));
+    kept.insert(headers::ERROR_CODE, refusal.code());
+    kept.insert(headers::ERROR, message.as_str());
+    kept.insert(headers::ORIGIN, held.subject());
+    // The same at each delivery, so that the message is kept once.
+    kept.insert(async_nats::header::NATS_MESSAGE_ID, held.dead_id().as_str());
+    kept
+}
+
+fn refused_status(batch: &BatchId, problems: &[Problem]) -> BatchStatus {
+    let now = Timestamp::now();
+    BatchStatus {
+        version: events::VERSION,
+        batch_id: batch.clone(),
+        state: BatchState::Refused,
+        total_runs: 0,
+        succeeded: 0,
+        failed: 0,
+        dead: 0,
+        cancelled: 0,
+        created_at: None,
+        completed_at: Some(now),
+        updated_at: now,
+        problems: problems.to_vec(),
+    }
+}
+
+/// Removes the status of an earlier refusal, so that whoever watches a batch whose spec was mended does not take it for
+/// the end. Does nothing when the status is another one.
+pub(crate) async fn clear(batches: &Store, batch: &BatchId) -> Result<(), BatchError> {
+    let Some((status, revision)) = facts::status(batches, batch).await? else {
+        return Ok(());
+    };
+    if status.state != BatchState::Refused {
+        return Ok(());
+    }
+    let key = status_key(batch);
+    match batches.delete_expect_revision(&key, Some(revision)).await {
+        Ok(()) => Ok(()),
+        Err(error) => Err(BusError::Write { key, reason: error.to_string() }.into()),
+    }
+}
