@@ -31,7 +31,11 @@ impl RunFailure {
     /// A failure with its message cut to [`RunFailure::LONGEST_MESSAGE`] at a character's end.
     pub fn new(code: &str, message: impl Into<String>) -> Self {
         let mut message = message.into();
-        message.truncate(message.floor_char_boundary(Self::LONGEST_MESSAGE));
+        let mut end = message.len().min(Self::LONGEST_MESSAGE);
+        while !message.is_char_boundary(end) {
+            end -= 1;
+        }
+        message.truncate(end);
         Self { code: code.to_owned(), message }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::expr::{BinaryOp, Comparison, UnaryOp};
+use crate::expr::{BinaryOp, Comparison, UnaryOp, differ};
 use crate::mask::{Mask, WORD_BITS};
 
 /// An operand of a whole column: one value a bar, or the same number at every bar.
@@ -49,7 +49,7 @@ pub(super) fn compare(comparison: Comparison, a: Source<'_>, b: Source<'_>) -> M
         Comparison::Less => mask(a, b, |a, b| a < b),
         Comparison::LessEqual => mask(a, b, |a, b| a <= b),
         Comparison::Equal => mask(a, b, |a, b| a == b),
-        Comparison::Differs => mask(a, b, |a, b| a < b || a > b),
+        Comparison::Differs => mask(a, b, differ),
     }
 }
 

@@ -148,8 +148,8 @@ impl Columns {
             Operation::Compare(comparison, a, b) => {
                 mask(self.with_sources(a, b, |a, b| kernels::compare(comparison, a, b)))
             }
-            Operation::And(a, b) => mask(self.mask(a).and(&*self.mask(b))),
-            Operation::Or(a, b) => mask(self.mask(a).or(&*self.mask(b))),
+            Operation::And(a, b) => mask(self.mask(a).and(&self.mask(b))),
+            Operation::Or(a, b) => mask(self.mask(a).or(&self.mask(b))),
             Operation::Previous(inner) => mask(kernels::previous(&self.mask(inner))),
             Operation::Kernel { kernel, inputs, numbers } => {
                 let columns = inputs.map(|input| input.map(|input| self.column(input)));

@@ -23,10 +23,9 @@ impl ExprError {
     pub(super) fn into_problem(self, at: &str, source: &str) -> Problem {
         /// Characters of the expression quoted on either side of the place.
         const CONTEXT: usize = 60;
-        let start = source.floor_char_boundary(self.span.start);
-        let end = source.ceil_char_boundary(self.span.end).max(start);
-        let column = source[..start].chars().count();
-        let width = source[start..end].chars().count().clamp(1, CONTEXT);
+        // Tokens begin and end between characters, and so do the spans made of them.
+        let column = source[..self.span.start].chars().count();
+        let width = source[self.span.clone()].chars().count().clamp(1, CONTEXT);
 
         let first = column.saturating_sub(CONTEXT);
         let last = column + width + CONTEXT;

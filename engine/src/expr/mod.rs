@@ -27,7 +27,7 @@ mod rule;
 mod tests;
 
 pub use filter::Filter;
-pub(crate) use program::{BinaryOp, Comparison, UnaryOp};
+pub(crate) use program::{BinaryOp, Comparison, UnaryOp, differ};
 pub(crate) use rule::Bound;
 pub use rule::Rule;
 

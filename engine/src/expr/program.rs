@@ -81,9 +81,15 @@ impl Comparison {
             Comparison::Less => a < b,
             Comparison::LessEqual => a <= b,
             Comparison::Equal => a == b,
-            Comparison::Differs => a < b || a > b,
+            Comparison::Differs => differ(a, b),
         }
     }
+}
+
+/// Whether two numbers differ and neither is NaN, which `!=` alone would not say.
+#[allow(clippy::double_comparisons)]
+pub(crate) fn differ(a: f64, b: f64) -> bool {
+    a < b || a > b
 }
 
 /// A number or a column.

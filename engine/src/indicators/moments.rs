@@ -119,8 +119,9 @@ fn run_deviation(inputs: &Inputs<'_>, output: &mut [f64]) {
     for segment in segments(&sums[..bars]).filter(|segment| segment.len() >= n) {
         let first = segment.start + n - 1;
         output[first] = deviation(sum(first), square(first));
-        for t in first + 1..segment.end {
-            output[t] = deviation(sum(t).minus(sum(t - n)), square(t).minus(square(t - n)));
+        let rest = first + 1..segment.end;
+        for (t, out) in rest.clone().zip(&mut output[rest]) {
+            *out = deviation(sum(t).minus(sum(t - n)), square(t).minus(square(t - n)));
         }
     }
 }
