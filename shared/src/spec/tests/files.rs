@@ -42,15 +42,15 @@ fn files_are_put_in() {
 #[test]
 fn problems_in_files_are_told_where_they_are() {
     let symbols = "symbol\nAAPL\nBRK/B\n";
-    let template = TEMPLATE.replace("< sma(close, n)", "< sma(close, m)");
+    let template = TEMPLATE.replace("< sma(close, n)", "< sma(close, q)");
     let spec = SPEC.replace("n = [2, 3]", "n = 10");
     let folder = folder(&[("spec.toml", &spec), ("own/above.toml", &template), ("lists/symbols.csv", symbols)]);
     let report = load(&folder.path().join("spec.toml")).unwrap_err();
     insta::assert_snapshot!(shown(report, folder.path()), @r#"
     spec.toml: 2 problems
       lists/symbols.csv:3: "BRK/B" is not a symbol (1 to 64 letters, digits, '.', '-', '_'; no '.' first, last or doubled)
-      own/above.toml:6: long.exit: unknown name "m" (did you mean "max"?) (column 20)
-          close < sma(close, m)
+      own/above.toml:6: long.exit: unknown name "q" (column 20)
+          close < sma(close, q)
                              ^
     "#);
 }

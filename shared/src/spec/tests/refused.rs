@@ -119,14 +119,14 @@ fn parameters_out_of_bounds() {
 #[test]
 fn type_error_in_a_rule() {
     let spec = "[[strategy]]\n[strategy.template]\nname = \"mine\"\nparams = { n = { default = 3, min = 1, max = 9 } }\n\
-                [strategy.template.long]\nenter = \"sma(close, n) + (close > 3)\"\nexit = \"close < sma(close, m)\"\n";
+                [strategy.template.long]\nenter = \"sma(close, n) + (close > 3)\"\nexit = \"close < sma(close, q)\"\n";
     insta::assert_snapshot!(strategies(spec), @r#"
     spec.toml: 2 problems
       spec.toml:10: strategy[0].template.long.enter: "+" takes numbers and columns, but this is a condition (column 18)
           sma(close, n) + (close > 3)
                            ^^^^^^^^^
-      spec.toml:11: strategy[0].template.long.exit: unknown name "m" (did you mean "max"?) (column 20)
-          close < sma(close, m)
+      spec.toml:11: strategy[0].template.long.exit: unknown name "q" (column 20)
+          close < sma(close, q)
                              ^
     "#);
 }
