@@ -1,0 +1,309 @@
+//! Bars in memory, loaded once and shared read-only by all slots.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use jetsweep_engine::bars::Bars;
+use jetsweep_shared::ids::Symbol;
+use jetsweep_shared::spec::DataRef;
+use jiff::civil::Date;
+use tokio::sync::OnceCell;
+
+use super::{DataError, file_name, read, read_error, resolve};
+use crate::stats::WorkerStats;
+
+/// Bars with their identity.
+#[derive(Debug)]
+pub(crate) struct SharedBars {
+    pub(crate) bars: Arc<Bars>,
+    /// See [`Bars::digest`].
+    pub(crate) digest: String,
+}
+
+impl SharedBars {
+    pub(crate) fn new(bars: Bars) -> Self {
+        let digest = bars.digest();
+        Self { bars: Arc::new(bars), digest }
+    }
+}
+
+/// Bars and how long it took to load them: nothing when they were there.
+#[derive(Debug, Clone)]
+pub(crate) struct Loaded {
+    pub(crate) bars: Arc<SharedBars>,
+    pub(crate) load_time: Duration,
+}
+
+/// Which bars of which file.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Place {
+    path: PathBuf,
+    from: Option<Date>,
+    to: Option<Date>,
+}
+
+/// What tells that a file's content is another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Stamp {
+    modified: Option<SystemTime>,
+    len: u64,
+}
+
+#[derive(Debug)]
+struct Held {
+    bars: Arc<SharedBars>,
+    bytes: u64,
+    last_used: u64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The digest of each place's bars, true as long as the file has that stamp.
+    places: HashMap<Place, (Stamp, String)>,
+    /// By digest, so that equal bars are held once, whatever they are read from.
+    held: HashMap<String, Held>,
+    /// What is being loaded now. Whoever needs the same waits for the one who loads it.
+    loading: HashMap<(Place, Stamp), Arc<OnceCell<Arc<SharedBars>>>>,
+    bytes: u64,
+    clock: u64,
+}
+
+/// A cache of bars within a memory bound, least recently used ones first out. Bars still in use by a slot stay in
+/// memory until it is done with them, in the cache or not.
+#[derive(Debug)]
+pub(crate) struct BarsCache {
+    root: PathBuf,
+    limit_bytes: u64,
+    state: Mutex<State>,
+    stats: Arc<WorkerStats>,
+}
+
+impl BarsCache {
+    /// An empty cache of at most `limit_bytes` of bars under the folder `root`.
+    pub(crate) fn new(root: PathBuf, limit_bytes: u64, stats: Arc<WorkerStats>) -> Self {
+        Self { root, limit_bytes, state: Mutex::default(), stats }
+    }
+
+    /// The bars of a symbol: those in memory if the file is still the same, else read on a blocking thread, once for
+    /// all who wait for them.
+    ///
+    /// # Errors
+    /// See [`super::load`]. Errors are not remembered: the file may be there by the next time.
+    pub(crate) async fn get(self: &Arc<Self>, data: &DataRef, symbol: &Symbol) -> Result<Loaded, DataError> {
+        let cache = Arc::clone(self);
+        let (data, symbol) = (data.clone(), symbol.clone());
+        let found = blocking(move || cache.find(&data, &symbol)).await?;
+        let Found { opened, file, place, stamp, data } = match found {
+            Lookup::Held(bars) => {
+                self.stats.cache_hit();
+                return Ok(Loaded { bars, load_time: Duration::ZERO });
+            }
+            Lookup::NotHeld(found) => found,
+        };
+
+        let flight = Arc::clone(self.lock().loading.entry((place.clone(), stamp)).or_default());
+        let mut load_time = None;
+        let load = async {
+            let start = Instant::now();
+            let loaded = blocking(move || read(opened, &file, &data).map(SharedBars::new)).await;
+            load_time = Some(start.elapsed());
+            loaded.map(Arc::new)
+        };
+        let outcome = flight.get_or_try_init(|| load).await.cloned();
+        let mut state = self.lock();
+        if state.loading.get(&(place.clone(), stamp)).is_some_and(|current| Arc::ptr_eq(current, &flight)) {
+            state.loading.remove(&(place.clone(), stamp));
+        }
+        let bars = outcome?;
+        match load_time {
+            None => self.stats.cache_hit(),
+            Some(_) => self.stats.cache_miss(),
+        }
+        let bars = state.hold(place, stamp, bars, self.limit_bytes);
+        self.stats.cache_holds(state.bytes);
+        Ok(Loaded { bars, load_time: load_time.unwrap_or_default() })
+    }
+
+    /// Opens the file and looks whether its bars are held. Blocks.
+    fn find(&self, data: &DataRef, symbol: &Symbol) -> Result<Lookup, DataError> {
+        let path = resolve(&self.root, &data.source, symbol)?;
+        let file = file_name(&data.source, symbol);
+        // Opened before it is looked at: the stamp is of what is read, even if the file is replaced meanwhile.
+        let opened = File::open(&path).map_err(|error| read_error(&file, &error))?;
+        let metadata = opened.metadata().map_err(|error| read_error(&file, &error))?;
+        let stamp = Stamp { modified: metadata.modified().ok(), len: metadata.len() };
+        let place = Place { path, from: data.from, to: data.to };
+        if let Some(bars) = self.lock().held_at(&place, stamp) {
+            return Ok(Lookup::Held(bars));
+        }
+        Ok(Lookup::NotHeld(Found { opened, file, place, stamp, data: data.clone() }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No code under the lock leaves the state half-changed, so a panic elsewhere is no reason to stop.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+enum Lookup {
+    Held(Arc<SharedBars>),
+    NotHeld(Found),
+}
+
+struct Found {
+    opened: File,
+    /// Its path under the data folder, for errors.
+    file: String,
+    place: Place,
+    stamp: Stamp,
+    data: DataRef,
+}
+
+impl State {
+    fn held_at(&mut self, place: &Place, stamp: Stamp) -> Option<Arc<SharedBars>> {
+        let (known, digest) = self.places.get(place)?;
+        if *known != stamp {
+            return None;
+        }
+        let held = self.held.get_mut(digest)?;
+        self.clock += 1;
+        held.last_used = self.clock;
+        Some(Arc::clone(&held.bars))
+    }
+
+    /// Keeps bars, and lets others go beyond the limit. Returns the equal bars that were held before, if any.
+    fn hold(&mut self, place: Place, stamp: Stamp, bars: Arc<SharedBars>, limit_bytes: u64) -> Arc<SharedBars> {
+        self.clock += 1;
+        let digest = bars.digest.clone();
+        let bytes = bars.bars.size_bytes() as u64;
+        let held = self.held.entry(digest.clone()).or_insert_with(|| {
+            self.bytes += bytes;
+            Held { bars, bytes, last_used: 0 }
+        });
+        held.last_used = self.clock;
+        let bars = Arc::clone(&held.bars);
+        self.places.insert(place, (stamp, digest));
+        while self.bytes > limit_bytes {
+            let oldest = self.held.iter().min_by_key(|(_, held)| held.last_used).map(|(digest, _)| digest.clone());
+            let Some(oldest) = oldest else { break };
+            self.let_go(&oldest);
+        }
+        bars
+    }
+
+    fn let_go(&mut self, digest: &str) {
+        if let Some(held) = self.held.remove(digest) {
+            self.bytes -= held.bytes;
+            self.places.retain(|_, (_, of)| of != digest);
+        }
+    }
+}
+
+/// Runs what blocks on a thread for it.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, DataError> + Send + 'static,
+) -> Result<T, DataError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        // Only a bug in the reader or the end of the runtime leads here; neither is the data's fault.
+        Err(DataError::Unreadable { what: "bars".to_owned(), reason: error.to_string() })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+
+    fn write(root: &std::path::Path, symbol: &str, close: f64) {
+        let mut csv = "date,open,high,low,close,volume\n".to_owned();
+        for day in 1..=28 {
+            csv += &format!("2024-01-{day:02},10,20,5,{close},100\n");
+        }
+        fs::write(root.join(format!("{symbol}.csv")), csv).unwrap();
+    }
+
+    fn data() -> DataRef {
+        DataRef { source: "{symbol}.csv".to_owned(), from: None, to: None }
+    }
+
+    fn cache(root: &std::path::Path, limit_bytes: u64) -> (Arc<BarsCache>, Arc<WorkerStats>) {
+        let stats = Arc::new(WorkerStats::default());
+        (Arc::new(BarsCache::new(root.to_owned(), limit_bytes, Arc::clone(&stats))), stats)
+    }
+
+    async fn get(cache: &Arc<BarsCache>, symbol: &str) -> Arc<SharedBars> {
+        cache.get(&data(), &symbol.parse().unwrap()).await.unwrap().bars
+    }
+
+    fn counts(stats: &WorkerStats) -> (u64, u64) {
+        (stats.cache_hits.load(Ordering::Relaxed), stats.cache_misses.load(Ordering::Relaxed))
+    }
+
+    #[tokio::test]
+    async fn all_who_wait_share_one_load() {
+        let root = tempfile::tempdir().unwrap();
+        write(root.path(), "A", 10.0);
+        let (cache, stats) = cache(root.path(), 1 << 20);
+        let all = futures::future::join_all((0..20).map(|_| get(&cache, "A"))).await;
+        assert!(all.iter().all(|bars| Arc::ptr_eq(bars, &all[0])));
+        assert_eq!(counts(&stats), (19, 1));
+        assert!(cache.lock().loading.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_changed_file_is_read_again_and_equal_bars_are_held_once() {
+        let root = tempfile::tempdir().unwrap();
+        write(root.path(), "A", 10.0);
+        write(root.path(), "B", 10.0);
+        let (cache, _) = cache(root.path(), 1 << 20);
+        let first = get(&cache, "A").await;
+        assert!(Arc::ptr_eq(&first, &get(&cache, "B").await), "equal bars");
+        assert_eq!(cache.lock().bytes, first.bars.size_bytes() as u64);
+        write(root.path(), "A", 11.25);
+        let second = get(&cache, "A").await;
+        assert_ne!(first.digest, second.digest);
+        assert!(Arc::ptr_eq(&first, &get(&cache, "B").await));
+    }
+
+    #[tokio::test]
+    async fn least_recently_used_bars_go_first() {
+        let root = tempfile::tempdir().unwrap();
+        for (symbol, close) in [("A", 10.0), ("B", 11.0), ("C", 12.0)] {
+            write(root.path(), symbol, close);
+        }
+        let (unbounded, _) = cache(root.path(), u64::MAX);
+        let one = get(&unbounded, "A").await.bars.size_bytes() as u64;
+
+        let (cache, stats) = cache(root.path(), 2 * one);
+        for symbol in ["A", "B", "A", "C"] {
+            get(&cache, symbol).await;
+        }
+        assert_eq!(counts(&stats), (1, 3));
+        get(&cache, "A").await;
+        assert_eq!(counts(&stats), (2, 3), "A was used after B, so B went");
+        get(&cache, "B").await;
+        assert_eq!(counts(&stats), (2, 4));
+        assert_eq!(cache.lock().bytes, 2 * one);
+        assert_eq!(stats.cache_peak_bytes.load(Ordering::Relaxed), 2 * one);
+    }
+
+    #[tokio::test]
+    async fn failures_are_not_remembered() {
+        let root = tempfile::tempdir().unwrap();
+        let (cache, stats) = cache(root.path(), 1 << 20);
+        let error = cache.get(&data(), &"A".parse().unwrap()).await.unwrap_err();
+        assert_eq!(error.code(), "data_missing");
+        fs::write(root.path().join("A.csv"), "date,open\n").unwrap();
+        let error = cache.get(&data(), &"A".parse().unwrap()).await.unwrap_err();
+        assert_eq!(error.code(), "data_invalid");
+        write(root.path(), "A", 10.0);
+        assert_eq!(get(&cache, "A").await.bars.len(), 28);
+        assert_eq!(counts(&stats), (0, 1));
+        assert!(cache.lock().loading.is_empty());
+    }
+}

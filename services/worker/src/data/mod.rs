@@ -1,0 +1,227 @@
+//! Bars on disk: finding them under the data folder, reading them, sharing them.
+//!
+//! A spec's `source` (`daily/{symbol}.csv`) resolves under the worker's `data.root` and can never leave it. What can
+//! go wrong falls into two classes: the data's fault, which fails the runs that need it and nothing else, and the
+//! infrastructure's ([`DataError::Unreadable`]), which is tried again.
+
+mod cache;
+
+use std::fs::File;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use jetsweep_engine::backtest::RunFailure;
+use jetsweep_engine::bars::{Bars, BarsError};
+use jetsweep_shared::ids::Symbol;
+use jetsweep_shared::spec::DataRef;
+
+use crate::failure::code;
+
+pub(crate) use cache::{BarsCache, SharedBars};
+
+/// Stands for the symbol in a source.
+const PLACEHOLDER: &str = "{symbol}";
+
+/// Bars that cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// The source points outside the data folder.
+    #[error("data source {source_path:?} is refused: {reason}")]
+    Refused {
+        /// The source, its symbol filled in.
+        source_path: String,
+        /// Which rule it breaks.
+        reason: String,
+    },
+    /// There is no such file.
+    #[error("there is no data file {file} (under data.root)")]
+    Missing {
+        /// Its path under the data folder.
+        file: String,
+    },
+    /// The file does not hold bars.
+    #[error("{0}")]
+    Invalid(BarsError),
+    /// It is there but no file.
+    #[error("data file {file} is a folder or a device, not a file")]
+    NotAFile {
+        /// Its path under the data folder.
+        file: String,
+    },
+    /// Reading failed for a reason that is not the data's: trying again may help.
+    #[error("failed to read {what}: {reason}")]
+    Unreadable {
+        /// What was read.
+        what: String,
+        /// The system's words.
+        reason: String,
+    },
+}
+
+impl DataError {
+    /// Whether trying again may help.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, DataError::Unreadable { .. })
+    }
+
+    /// Stable word for it, as in a failed run's row: `data_refused`, `data_missing`, `data_invalid`. Errors that are
+    /// [retryable](DataError::is_retryable) never get there; theirs is `data_unreadable`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            DataError::Refused { .. } => code::DATA_REFUSED,
+            DataError::Missing { .. } => code::DATA_MISSING,
+            DataError::Invalid(_) | DataError::NotAFile { .. } => code::DATA_INVALID,
+            DataError::Unreadable { .. } => "data_unreadable",
+        }
+    }
+
+    /// The failure of every run that needs these bars.
+    pub(crate) fn as_run_failure(&self) -> RunFailure {
+        RunFailure::new(self.code(), self.to_string())
+    }
+}
+
+/// The file of a symbol's bars: `source` with the symbol filled in, under the folder `root`.
+///
+/// The path returned is canonical and lies under `root`, symbolic links followed.
+///
+/// # Errors
+/// [`DataError::Refused`] for a source that is absolute, has `..`, or leads outside `root` through a symbolic link;
+/// [`DataError::Missing`] if there is nothing; [`DataError::Unreadable`] if `root` itself is not there, as when a
+/// volume is not mounted.
+pub fn resolve(root: &Path, source: &str, symbol: &Symbol) -> Result<PathBuf, DataError> {
+    let file = file_name(source, symbol);
+    let refused = |reason: &str| DataError::Refused { source_path: file.clone(), reason: reason.to_owned() };
+    for component in Path::new(&file).components() {
+        match component {
+            Component::Normal(_) | Component::CurDir => {}
+            Component::ParentDir => return Err(refused("it contains \"..\"")),
+            Component::RootDir | Component::Prefix(_) => {
+                return Err(refused("it is absolute; write it relative to data.root"));
+            }
+        }
+    }
+    let root = root.canonicalize().map_err(|error| DataError::Unreadable {
+        what: format!("data.root {}", root.display()),
+        reason: error.to_string(),
+    })?;
+    let path = root.join(&file).canonicalize().map_err(|error| read_error(&file, &error))?;
+    if !path.starts_with(&root) {
+        return Err(refused("a symbolic link leads outside data.root"));
+    }
+    Ok(path)
+}
+
+/// The bars of a symbol from the first to the last date of `data`. May be empty, if the file has none between them.
+///
+/// # Errors
+/// Those of [`resolve`]; [`DataError::Invalid`] for a file with a bad row, and [`DataError::Unreadable`].
+pub fn load(root: &Path, data: &DataRef, symbol: &Symbol) -> Result<Bars, DataError> {
+    let path = resolve(root, &data.source, symbol)?;
+    let file = file_name(&data.source, symbol);
+    let opened = File::open(path).map_err(|error| read_error(&file, &error))?;
+    read(opened, &file, data)
+}
+
+/// The path of a symbol's bars under the data folder.
+fn file_name(source: &str, symbol: &Symbol) -> String {
+    source.replace(PLACEHOLDER, symbol.as_str())
+}
+
+/// Reads an open file; `file` is what errors call it.
+fn read(opened: File, file: &str, data: &DataRef) -> Result<Bars, DataError> {
+    let metadata = opened.metadata().map_err(|error| read_error(file, &error))?;
+    if !metadata.is_file() {
+        return Err(DataError::NotAFile { file: file.to_owned() });
+    }
+    let bars = Bars::read_csv(opened, file).map_err(|error| {
+        if error.is_read_failure() {
+            DataError::Unreadable { what: format!("data file {file}"), reason: error.fault.to_string() }
+        } else {
+            DataError::Invalid(error)
+        }
+    })?;
+    if data.from.is_none() && data.to.is_none() {
+        return Ok(bars);
+    }
+    Ok(bars.between(data.from, data.to))
+}
+
+fn read_error(file: &str, error: &io::Error) -> DataError {
+    use io::ErrorKind::{InvalidFilename, InvalidInput, NotADirectory, NotFound};
+    match error.kind() {
+        NotFound | NotADirectory | InvalidFilename | InvalidInput => DataError::Missing { file: file.to_owned() },
+        _ => DataError::Unreadable { what: format!("data file {file}"), reason: error.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    const CSV: &str = "date,open,high,low,close,volume\n\
+                       2024-01-02,10,11,9,10,100\n2024-01-03,10,11,9,10.5,100\n2024-01-04,10,11,9,10,100\n";
+
+    fn symbol(name: &str) -> Symbol {
+        name.parse().unwrap()
+    }
+
+    fn data(source: &str) -> DataRef {
+        DataRef { source: source.to_owned(), from: None, to: None }
+    }
+
+    #[test]
+    fn a_source_cannot_leave_the_folder() {
+        let outside = tempfile::tempdir().unwrap();
+        fs::write(outside.path().join("A.csv"), CSV).unwrap();
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("daily")).unwrap();
+        fs::write(root.path().join("daily/A.csv"), CSV).unwrap();
+        std::os::unix::fs::symlink(outside.path(), root.path().join("link")).unwrap();
+        std::os::unix::fs::symlink("daily", root.path().join("inside")).unwrap();
+
+        let of = |source: &str| resolve(root.path(), source, &symbol("A"));
+        for good in ["daily/{symbol}.csv", "./daily/{symbol}.csv", "inside/{symbol}.csv"] {
+            assert_eq!(of(good).unwrap(), root.path().canonicalize().unwrap().join("daily/A.csv"), "{good}");
+        }
+        let absolute = format!("{}/{{symbol}}.csv", root.path().join("daily").display());
+        for bad in ["daily/../daily/{symbol}.csv", "../{symbol}.csv", absolute.as_str(), "link/{symbol}.csv"] {
+            let error = of(bad).unwrap_err();
+            assert_eq!(error.code(), "data_refused", "{bad}: {error}");
+            assert!(!error.is_retryable());
+        }
+        for missing in ["{symbol}.csv", "daily/{symbol}.csv/x", &"x".repeat(300)] {
+            assert_eq!(of(missing).unwrap_err().code(), "data_missing", "{missing}");
+        }
+    }
+
+    #[test]
+    fn an_unmounted_folder_is_no_missing_file() {
+        let root = tempfile::tempdir().unwrap();
+        let error = resolve(&root.path().join("nowhere"), "{symbol}.csv", &symbol("A")).unwrap_err();
+        assert!(error.is_retryable(), "{error}");
+    }
+
+    #[test]
+    fn bad_files_say_where() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("A.csv"), CSV.replace("10.5", "nan")).unwrap();
+        fs::create_dir(root.path().join("B.csv")).unwrap();
+        let error = load(root.path(), &data("{symbol}.csv"), &symbol("A")).unwrap_err();
+        assert!(error.to_string().starts_with("A.csv:3: close"), "{error}");
+        assert_eq!(error.code(), "data_invalid");
+        let error = load(root.path(), &data("{symbol}.csv"), &symbol("B")).unwrap_err();
+        assert_eq!((error.code(), error.is_retryable()), ("data_invalid", false), "{error}");
+    }
+
+    #[test]
+    fn dates_cut_the_bars() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("A.csv"), CSV).unwrap();
+        let mut wanted = data("{symbol}.csv");
+        wanted.from = Some("2024-01-03".parse().unwrap());
+        assert_eq!(load(root.path(), &wanted, &symbol("A")).unwrap().len(), 2);
+    }
+}

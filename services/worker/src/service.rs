@@ -1,0 +1,202 @@
+//! The worker as a service: started, fed, and stopped without losing a job.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use jetsweep_shared::bus::{Auth, Bus, BusError};
+use jetsweep_shared::config::Config;
+use jetsweep_shared::ids::Priority;
+use jetsweep_shared::subjects::{InvalidNamespace, Names};
+use jetsweep_shared::topology::{self, TopologyError, Tuning};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::cancels::Cancels;
+use crate::child::{ChildCommand, Order};
+use crate::data::BarsCache;
+use crate::feeder::Feeder;
+use crate::handler::{Handler, UNSETTLED_PER_SLOT};
+use crate::pins::Pins;
+use crate::scheduler::Scheduler;
+use crate::slots::Slots;
+use crate::stats::WorkerStats;
+
+/// How long jobs that compute may go on after a shutdown was asked for.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// Longest wait for slots to notice that they are to end.
+const LONGEST_JOIN: Duration = Duration::from_secs(5);
+
+/// A worker that cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The namespace cannot be used.
+    #[error(transparent)]
+    Namespace(#[from] InvalidNamespace),
+    /// NATS cannot be reached, or the bucket not read.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    /// Streams and consumers cannot be put in place.
+    #[error(transparent)]
+    Topology(#[from] TopologyError),
+    /// No threads for the slots.
+    #[error("failed to start {slots} slots: {reason}")]
+    Slots {
+        /// As configured in `worker.slots`.
+        slots: usize,
+        /// The system's words.
+        reason: io::Error,
+    },
+    /// This program's own path is unknown, so that redelivered jobs could not run.
+    #[error("failed to find this program's own path, to run redelivered jobs in child processes: {0}")]
+    OwnPath(io::Error),
+}
+
+/// What the program around a worker may decide for it.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How redelivered jobs are run; this binary itself with the hidden subcommand when absent.
+    pub child_command: Option<ChildCommand>,
+    /// How long jobs that compute may go on after a shutdown was asked for. 20 s by default.
+    pub drain: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { child_command: None, drain: DRAIN }
+    }
+}
+
+/// Serves jobs until `shutdown`. See [`run_with`].
+///
+/// # Errors
+/// When the worker cannot start. Once it runs it puts up with everything and waits.
+pub async fn run(config: &Config, shutdown: CancellationToken) -> Result<(), WorkerError> {
+    run_with_stats(config, shutdown, Arc::new(WorkerStats::default())).await
+}
+
+/// Like [`run`], counting into `stats`.
+///
+/// # Errors
+/// See [`run`].
+pub async fn run_with_stats(
+    config: &Config,
+    shutdown: CancellationToken,
+    stats: Arc<WorkerStats>,
+) -> Result<(), WorkerError> {
+    run_with(config, Options::default(), shutdown, stats).await
+}
+
+/// Serves jobs until `shutdown`, then in this order: no more are pulled; those that do not compute yet are handed
+/// back at once; those that do may finish within [`Options::drain`], and are handed back then; every hand-back is
+/// confirmed by the server or waited for in vain. Then it returns.
+///
+/// # Errors
+/// See [`run`].
+pub async fn run_with(
+    config: &Config,
+    options: Options,
+    shutdown: CancellationToken,
+    stats: Arc<WorkerStats>,
+) -> Result<(), WorkerError> {
+    let worker = &config.worker;
+    let names = Names::new(&config.nats.namespace)?;
+    let tuning = Tuning { ack_wait: Some(worker.ack_wait()), ..Tuning::default() };
+    let name = format!("jetsweep worker {}", worker.name);
+    let bus = Bus::connect(&config.nats.url, &Auth::from(&config.nats), &name, names).await?;
+    topology::ensure(&bus.jetstream, &bus.names, &tuning).await?;
+    let bucket = bus.batches().await?;
+
+    let cancels = Arc::new(Cancels::new(bucket.clone()));
+    let watch = tokio::spawn({
+        let cancels = Arc::clone(&cancels);
+        async move { cancels.follow().await }
+    });
+    let handler =
+        Arc::new(handler(config, &options, bus.clone(), Pins::new(bucket, worker.name.clone()), cancels, stats)?);
+
+    tracing::info!(worker = worker.name, slots = worker.slots, "worker ready");
+    let feeders = TaskTracker::new();
+    for priority in Priority::ALL {
+        let feeder = Feeder::new(bus.clone(), tuning.clone(), priority, worker.slots);
+        let (to_start, to_refuse) = (Arc::clone(&handler), Arc::clone(&handler));
+        let start = move |message, place| to_start.start(message, place);
+        let refuse = move |message| to_refuse.refuse(message);
+        feeders.spawn(feeder.feed(shutdown.clone(), start, refuse));
+    }
+    feeders.close();
+    feeders.wait().await;
+    stop(handler, options.drain).await;
+    watch.abort();
+    tracing::info!("worker stopped");
+    Ok(())
+}
+
+fn handler(
+    config: &Config,
+    options: &Options,
+    bus: Bus,
+    pins: Pins,
+    cancels: Arc<Cancels>,
+    stats: Arc<WorkerStats>,
+) -> Result<Handler, WorkerError> {
+    let worker = &config.worker;
+    let slots = worker.slots.max(1);
+    let columns_bytes = usize::try_from(worker.columns_bytes).unwrap_or(usize::MAX);
+    let child_command = match &options.child_command {
+        Some(command) => command.clone(),
+        None => ChildCommand::this_binary().map_err(WorkerError::OwnPath)?,
+    };
+    let child_order = Order {
+        data_root: config.data.root.clone(),
+        worker: worker.name.clone(),
+        memory_bytes: worker.child_memory_bytes,
+        columns_bytes: worker.columns_bytes,
+        deadline_seconds: worker.job_deadline_seconds,
+        pinned_digest: None,
+    };
+    Ok(Handler {
+        bus,
+        worker: worker.name.clone(),
+        ack_wait: worker.ack_wait(),
+        deadline: worker.job_deadline(),
+        child_command,
+        child_order,
+        scheduler: Scheduler::new(slots),
+        slots: Slots::start(slots, columns_bytes, &worker.name)
+            .map_err(|reason| WorkerError::Slots { slots, reason })?,
+        unsettled: Semaphore::new(slots * (1 + UNSETTLED_PER_SLOT)),
+        bars: Arc::new(BarsCache::new(config.data.root.clone(), worker.cache_bytes, Arc::clone(&stats))),
+        pins,
+        cancels,
+        stats,
+        stopping: CancellationToken::new(),
+        aborting: CancellationToken::new(),
+        is_aborted: Arc::new(AtomicBool::new(false)),
+        tasks: TaskTracker::new(),
+        hand_backs: TaskTracker::new(),
+    })
+}
+
+/// Ends all jobs: see [`run_with`] for the order.
+async fn stop(handler: Arc<Handler>, drain: Duration) {
+    handler.stopping.cancel();
+    handler.tasks.close();
+    if tokio::time::timeout(drain, handler.tasks.wait()).await.is_err() {
+        tracing::warn!(jobs = handler.tasks.len(), "handing back jobs that did not finish within {drain:?}");
+        handler.is_aborted.store(true, Ordering::Relaxed);
+        handler.aborting.cancel();
+        handler.tasks.wait().await;
+    }
+    handler.hand_backs.close();
+    handler.hand_backs.wait().await;
+    // Feeders and jobs have ended, so nobody else holds the handler.
+    let Some(handler) = Arc::into_inner(handler) else { return };
+    let joined = tokio::task::spawn_blocking(move || handler.slots.join());
+    if tokio::time::timeout(LONGEST_JOIN, joined).await.is_err() {
+        tracing::warn!("a slot is still busy with a run that does not end");
+    }
+}

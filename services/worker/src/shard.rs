@@ -1,0 +1,318 @@
+//! Computing a shard: the grid walked from the job's cursor, one run a point, the rows put into columns.
+//!
+//! A pure function of job and bars, apart from the clock: times, and a deadline that is looked at between runs.
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use indexmap::IndexMap;
+use jetsweep_engine::backtest::{RunFailure, Strategy};
+use jetsweep_engine::columns::Columns;
+use jetsweep_engine::metrics::{BLOCKS, Metric, Metrics};
+use jetsweep_engine::problem::Problem;
+use jetsweep_shared::events::{self, Job, Outcome, RunsFailed, ShardResult, Timing};
+use jetsweep_shared::plan::RunRange;
+use jiff::Timestamp;
+
+use crate::data::SharedBars;
+use crate::failure::{Failure, code};
+use crate::stats::micros;
+
+/// What the runs of a shard are computed from.
+#[derive(Debug, Clone)]
+pub(crate) enum Input {
+    /// The symbol's bars.
+    Bars(Arc<SharedBars>),
+    /// There are none that may be used, so every run fails like this.
+    Unusable {
+        failure: RunFailure,
+        /// Digest of the bars, if they could be read.
+        digest: Option<String>,
+    },
+}
+
+/// Reasons to stop between two runs.
+#[derive(Debug, Clone)]
+pub(crate) struct Limits {
+    /// Set when the batch is cancelled.
+    pub(crate) is_cancelled: Arc<AtomicBool>,
+    /// Set when the worker must end now.
+    pub(crate) is_aborted: Arc<AtomicBool>,
+    /// From when on runs are not started any more; they fail with `timeout`.
+    pub(crate) deadline: Instant,
+    /// How long before the deadline the job began, for the message.
+    pub(crate) allowed: Duration,
+}
+
+/// A shard's result, ready to publish.
+#[derive(Debug, Clone)]
+pub(crate) struct Computed {
+    pub(crate) payload: Bytes,
+    pub(crate) timing: Timing,
+    pub(crate) runs: u64,
+    pub(crate) runs_failed: u64,
+}
+
+impl Computed {
+    pub(crate) fn new(result: &ShardResult) -> Self {
+        Self {
+            payload: events::encode(result),
+            timing: result.timing,
+            runs: u64::from(result.runs.count),
+            runs_failed: result.failed.iter().map(|failed| u64::from(failed.runs.count)).sum(),
+        }
+    }
+}
+
+/// How computing a shard ended.
+#[derive(Debug, Clone)]
+pub(crate) enum Ending<T> {
+    /// Every run was computed or failed by itself.
+    Computed(T),
+    /// Stopped between two runs: the batch is cancelled.
+    Cancelled,
+    /// Stopped between two runs: the worker must end.
+    Aborted,
+}
+
+/// The columns of one slot: those of the bars it last used, so that consecutive shards of a symbol share indicators.
+#[derive(Debug)]
+pub(crate) struct SlotColumns {
+    budget_bytes: usize,
+    columns: Option<(String, Columns)>,
+}
+
+impl SlotColumns {
+    /// No bars yet; columns may take `budget_bytes` of memory beside the bars.
+    pub(crate) fn new(budget_bytes: usize) -> Self {
+        Self { budget_bytes, columns: None }
+    }
+
+    fn of(&mut self, bars: &SharedBars) -> &mut Columns {
+        if self.columns.as_ref().is_none_or(|(digest, _)| *digest != bars.digest) {
+            self.columns = None;
+        }
+        let fresh = || (bars.digest.clone(), Columns::new(Arc::clone(&bars.bars), self.budget_bytes));
+        &mut self.columns.get_or_insert_with(fresh).1
+    }
+
+    /// Drops the columns: after a panic they may be incomplete.
+    pub(crate) fn forget(&mut self) {
+        self.columns = None;
+    }
+}
+
+/// Computes a shard. The timing of the result has the time of computing only.
+///
+/// # Errors
+/// [`Failure::Fatal`] if the job's strategy or grid cannot be used.
+pub(crate) fn compute(
+    job: &Job,
+    input: &Input,
+    slot: &mut SlotColumns,
+    limits: &Limits,
+    worker: &str,
+) -> Result<Ending<ShardResult>, Failure> {
+    let start = Instant::now();
+    let template = &job.strategy.template;
+    let strategy = Strategy::new(template, &job.execution)
+        .map_err(|problems| Failure::fatal(code::INVALID_STRATEGY, list(&problems)))?;
+    let points =
+        job.strategy.grid.points(template).map_err(|problems| Failure::fatal(code::INVALID_GRID, list(&problems)))?;
+    let mut walk = points.walk(job.cursor, job.first_point);
+    let mut rows = Rows::new(job, template.params().keys());
+    for index in 0..job.runs.count {
+        if limits.is_cancelled.load(Ordering::Relaxed) {
+            return Ok(Ending::Cancelled);
+        }
+        if limits.is_aborted.load(Ordering::Relaxed) {
+            return Ok(Ending::Aborted);
+        }
+        let Some((_, values)) = walk.next_point() else {
+            let message = format!("from cursor {} on the grid has {index} points, not {}", job.cursor, job.runs.count);
+            return Err(Failure::fatal(code::INVALID_GRID, message));
+        };
+        let run_start = Instant::now();
+        let outcome = match input {
+            Input::Unusable { failure, .. } => Err(failure.clone()),
+            Input::Bars(_) if run_start >= limits.deadline => Err(not_reached(limits.allowed)),
+            Input::Bars(bars) => run(&strategy, slot, bars, values),
+        };
+        rows.push(values, outcome, run_start.elapsed());
+    }
+    let digest = match input {
+        Input::Bars(bars) => Some(bars.digest.clone()),
+        Input::Unusable { digest, .. } => digest.clone(),
+    };
+    let mut result = rows.into_result(job, digest, worker);
+    result.timing.compute_us = micros(start.elapsed());
+    Ok(Ending::Computed(result))
+}
+
+fn not_reached(allowed: Duration) -> RunFailure {
+    let message = format!("not reached within the job's deadline of {} s", allowed.as_secs_f64());
+    RunFailure::new(code::TIMEOUT, message)
+}
+
+/// One run. A panic within it is its failure.
+fn run(strategy: &Strategy, slot: &mut SlotColumns, bars: &SharedBars, values: &[f64]) -> Result<Metrics, RunFailure> {
+    let columns = slot.of(bars);
+    let metrics = catch_panic(|| strategy.run(columns, values)).unwrap_or_else(|message| {
+        slot.forget();
+        Err(RunFailure::new(code::PANIC, message))
+    })?;
+    let is_finite = |sums: &[f64; BLOCKS]| sums.iter().all(|sum| sum.is_finite());
+    if is_finite(&metrics.block_returns) && is_finite(&metrics.block_squares) {
+        return Ok(metrics);
+    }
+    Err(RunFailure::new(code::OVERFLOW, "the run's returns are too large for 64-bit floats"))
+}
+
+fn list(problems: &[Problem]) -> String {
+    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// The rows of a shard as they come, one column a name.
+struct Rows {
+    first_run: u64,
+    params: IndexMap<String, Vec<f64>>,
+    metrics: Vec<Vec<Option<f64>>>,
+    block_returns: Vec<[f64; BLOCKS]>,
+    block_squares: Vec<[f64; BLOCKS]>,
+    runtime_us: Vec<f64>,
+    failed: Vec<RunsFailed>,
+}
+
+impl Rows {
+    fn new<'a>(job: &Job, params: impl Iterator<Item = &'a String>) -> Self {
+        // A job may claim any number of runs; memory is taken as they come.
+        const MOST_RESERVED: usize = 4096;
+        let rows = (job.runs.count as usize).min(MOST_RESERVED);
+        Self {
+            first_run: job.runs.start,
+            params: params.map(|name| (name.clone(), Vec::with_capacity(rows))).collect(),
+            metrics: Metric::ALL.iter().map(|_| Vec::with_capacity(rows)).collect(),
+            block_returns: Vec::with_capacity(rows),
+            block_squares: Vec::with_capacity(rows),
+            runtime_us: Vec::with_capacity(rows),
+            failed: Vec::new(),
+        }
+    }
+
+    fn push(&mut self, values: &[f64], outcome: Result<Metrics, RunFailure>, time: Duration) {
+        for (column, value) in self.params.values_mut().zip(values) {
+            column.push(*value);
+        }
+        let run = self.first_run + self.runtime_us.len() as u64;
+        self.runtime_us.push(time.as_nanos() as f64 / 1000.0);
+        match outcome {
+            Ok(metrics) => {
+                for (column, metric) in self.metrics.iter_mut().zip(Metric::ALL) {
+                    column.push(metrics.get(*metric));
+                }
+                self.block_returns.push(metrics.block_returns);
+                self.block_squares.push(metrics.block_squares);
+            }
+            Err(failure) => {
+                for column in &mut self.metrics {
+                    column.push(None);
+                }
+                self.block_returns.push([0.0; BLOCKS]);
+                self.block_squares.push([0.0; BLOCKS]);
+                self.fail(run, failure);
+            }
+        }
+    }
+
+    /// Neighbours that failed alike are one entry.
+    fn fail(&mut self, run: u64, failure: RunFailure) {
+        if let Some(last) = self.failed.last_mut()
+            && last.runs.end() == run
+            && last.code == failure.code
+            && last.message == failure.message
+        {
+            last.runs.count += 1;
+            return;
+        }
+        let runs = RunRange { start: run, count: 1 };
+        self.failed.push(RunsFailed { runs, code: failure.code, message: failure.message });
+    }
+
+    fn into_result(self, job: &Job, data_digest: Option<String>, worker: &str) -> ShardResult {
+        let metrics = Metric::ALL.iter().map(|metric| metric.name().to_owned()).zip(self.metrics).collect();
+        ShardResult {
+            version: events::VERSION,
+            batch_id: job.batch_id.clone(),
+            generation: job.generation,
+            shard: job.shard,
+            symbol: job.symbol.clone(),
+            strategy: job.strategy.name.clone(),
+            runs: job.runs,
+            outcome: Outcome::Computed,
+            params: self.params,
+            metrics,
+            block_returns: self.block_returns,
+            block_squares: self.block_squares,
+            runtime_us: self.runtime_us,
+            failed: self.failed,
+            data_digest,
+            spec_digest: job.spec_digest.clone(),
+            engine_version: jetsweep_engine::VERSION.to_owned(),
+            worker: worker.to_owned(),
+            finished_at: Timestamp::now(),
+            timing: Timing::default(),
+        }
+    }
+}
+
+thread_local! {
+    /// Where a panic of this thread says what happened, while somebody listens.
+    static PANIC_MESSAGE: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// What `f` returns, or what it panicked with. The panic is not printed: it becomes a row or a dead letter.
+pub(crate) fn catch_panic<T>(f: impl FnOnce() -> T) -> Result<T, String> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let default_hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let is_caught = PANIC_MESSAGE.with_borrow_mut(|message| {
+                let Some(message) = message else { return false };
+                let place = info.location().map(|at| format!(" ({}:{})", at.file(), at.line())).unwrap_or_default();
+                *message = format!("{}{place}", info.payload_as_str().unwrap_or("panicked"));
+                true
+            });
+            if !is_caught {
+                default_hook(info);
+            }
+        }));
+    });
+    let outer = PANIC_MESSAGE.replace(Some(String::new()));
+    // Whatever f leaves half-changed, its caller forgets.
+    let outcome = catch_unwind(AssertUnwindSafe(f));
+    let message = PANIC_MESSAGE.replace(outer);
+    outcome.map_err(|_| message.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_caught_with_its_message() {
+        assert_eq!(catch_panic(|| 3), Ok(3));
+        let message = catch_panic(|| panic!("no {}", "way")).unwrap_err();
+        assert!(message.starts_with("no way (") && message.contains("shard.rs:"), "{message}");
+        let nested = catch_panic(|| {
+            let inner = catch_panic(|| panic!("inner")).unwrap_err();
+            assert!(inner.starts_with("inner"), "{inner}");
+            panic!("outer");
+        });
+        assert!(nested.unwrap_err().starts_with("outer"));
+    }
+}
