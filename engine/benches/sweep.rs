@@ -16,7 +16,7 @@ use jetsweep_engine::template::{Template, builtin};
 const SPY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../data/sample/SPY.csv");
 
 /// Memory for shared columns, as a worker gives a symbol.
-const BUDGET: usize = 64 << 20;
+const BUDGET: usize = 16 << 20;
 
 fn range(from: f64, to: f64, step: f64) -> Axis {
     Axis::Range { from, to, step }

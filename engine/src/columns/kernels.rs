@@ -56,13 +56,9 @@ pub(super) fn compare(comparison: Comparison, a: Source<'_>, b: Source<'_>) -> M
 fn mask(a: Source<'_>, b: Source<'_>, holds: impl Fn(f64, f64) -> bool) -> Mask {
     match (a, b) {
         (Source::Column(a), Source::Column(b)) => {
-            let len = a.len().min(b.len());
-            let (a, b) = (a.chunks(WORD_BITS), b.chunks(WORD_BITS));
-            let words = a.zip(b).map(|(a, b)| match (a.try_into(), b.try_into()) {
-                (Ok(a), Ok(b)) => word(a, b, &holds),
-                _ => partial_word(a.iter().zip(b).map(|(&a, &b)| holds(a, b))),
-            });
-            Mask::from_words(words.collect(), len)
+            let ((a_words, a_rest), (b_words, b_rest)) = (a.as_chunks(), b.as_chunks());
+            let words = a_words.iter().zip(b_words).map(|(a, b)| word(a, b, &holds));
+            with_rest(words, a_rest.iter().zip(b_rest).map(|(&a, &b)| holds(a, b)), a.len())
         }
         (Source::Column(a), Source::Number(b)) => column_mask(a, |a| holds(a, b)),
         (Source::Number(a), Source::Column(b)) => column_mask(b, |b| holds(a, b)),
@@ -71,34 +67,37 @@ fn mask(a: Source<'_>, b: Source<'_>, holds: impl Fn(f64, f64) -> bool) -> Mask 
 }
 
 fn column_mask(column: &[f64], holds: impl Fn(f64) -> bool) -> Mask {
-    let words = column.chunks(WORD_BITS).map(|chunk| match <&[f64; WORD_BITS]>::try_from(chunk) {
-        Ok(chunk) => word(chunk, chunk, &|x, _| holds(x)),
-        Err(_) => partial_word(chunk.iter().map(|&x| holds(x))),
-    });
-    Mask::from_words(words.collect(), column.len())
+    let (words, rest) = column.as_chunks();
+    let words = words.iter().map(|x| word(x, x, &|x, _| holds(x)));
+    with_rest(words, rest.iter().map(|&x| holds(x)), column.len())
+}
+
+/// A mask from its full words and the bits of the last bars, which fill none.
+fn with_rest(full: impl Iterator<Item = u64>, rest: impl Iterator<Item = bool>, len: usize) -> Mask {
+    let mut words = Vec::with_capacity(len.div_ceil(WORD_BITS));
+    words.extend(full);
+    if words.len() * WORD_BITS < len {
+        words.push(rest.enumerate().fold(0, |word, (index, bit)| word | u64::from(bit) << index));
+    }
+    Mask::from_words(words, len)
 }
 
 /// One word of a mask. The comparisons go into bytes first: that loop becomes vector instructions.
 #[inline(always)]
 fn word(a: &[f64; WORD_BITS], b: &[f64; WORD_BITS], holds: &impl Fn(f64, f64) -> bool) -> u64 {
+    /// Multiplying eight bytes of 0 or 1 by this moves the lowest bit of byte `i` to bit `56 + i`: it has a bit at
+    /// `56 - 7 * i` for each `i` from 0 to 7, and no two products meet.
+    const GATHER: u64 = 0x0102_0408_1020_4080;
     let mut bytes = [0_u8; WORD_BITS];
     for ((byte, &a), &b) in bytes.iter_mut().zip(a).zip(b) {
         *byte = u8::from(holds(a, b));
     }
-    /// Multiplying eight bytes of 0 or 1 by this moves the lowest bit of byte `i` to bit `56 + i`: it has a bit at
-    /// `56 - 7 * i` for each `i` from 0 to 7, and no two products meet.
-    const GATHER: u64 = 0x0102_0408_1020_4080;
     let mut word = 0;
     for (index, eight) in bytes.as_chunks::<8>().0.iter().enumerate() {
         let bits = u64::from_le_bytes(*eight).wrapping_mul(GATHER) >> 56;
         word |= bits << (index * 8);
     }
     word
-}
-
-/// The last word of a mask, which has less than [`WORD_BITS`] bars.
-fn partial_word(bits: impl Iterator<Item = bool>) -> u64 {
-    bits.enumerate().fold(0, |word, (index, bit)| word | u64::from(bit) << index)
 }
 
 /// The mask one bar later: bit `t` is bit `t - 1` of `mask`, and the first is 0.

@@ -125,8 +125,8 @@ impl Columns {
         }
     }
 
-    /// The value of a node, computed now if it is not held. The recursion is as deep as a rule, which is bounded by
-    /// [`crate::expr::MAX_NODES`].
+    /// The value of a node, computed now if it is not held. The recursion is a few levels for each level of a rule,
+    /// which has at most [`crate::expr::MAX_NODES`].
     fn value(&mut self, node: NodeId) -> Value {
         if let Some(value) = self.store.get(node, self.run) {
             self.hits += 1;

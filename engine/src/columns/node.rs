@@ -1,6 +1,7 @@
 //! Hash-consing: equal operations on equal operands are one node.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use crate::expr::{BinaryOp, Comparison, Series, UnaryOp};
 use crate::indicators::{Kernel, KernelRef, MAX_INPUTS, MAX_NUMBERS};
@@ -47,7 +48,7 @@ pub(crate) enum Operation {
 #[derive(Debug, Default)]
 pub(crate) struct Nodes {
     operations: Vec<Operation>,
-    ids: HashMap<Operation, NodeId>,
+    ids: HashMap<Operation, NodeId, BuildHasherDefault<NodeHasher>>,
 }
 
 impl Nodes {
@@ -88,5 +89,44 @@ impl Nodes {
             *slot = number.to_bits();
         }
         self.intern(Operation::Kernel { kernel: KernelRef(kernel), inputs: all_inputs, numbers: all_numbers })
+    }
+}
+
+/// A fast hash for operations, each run looking up a dozen. Nobody gains by making them collide: whoever wrote the
+/// rules would only slow down their own sweep.
+#[derive(Debug, Default)]
+struct NodeHasher {
+    state: u64,
+}
+
+impl Hasher for NodeHasher {
+    fn finish(&self) -> u64 {
+        // The map takes its bucket from the low bits and a tag from the high ones; multiplying leaves the low bits
+        // weak.
+        self.state ^ self.state >> 32
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        let (eights, rest) = bytes.as_chunks();
+        eights.iter().for_each(|eight| self.write_u64(u64::from_le_bytes(*eight)));
+        rest.iter().for_each(|&byte| self.write_u64(byte.into()));
+    }
+
+    fn write_u8(&mut self, value: u8) {
+        self.write_u64(value.into());
+    }
+
+    fn write_u32(&mut self, value: u32) {
+        self.write_u64(value.into());
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        /// 2^64 over the golden ratio, made odd (Knuth's multiplicative hashing).
+        const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+        self.state = (self.state.rotate_left(23) ^ value).wrapping_mul(MULTIPLIER);
+    }
+
+    fn write_usize(&mut self, value: usize) {
+        self.write_u64(value as u64);
     }
 }

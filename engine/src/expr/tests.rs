@@ -214,6 +214,8 @@ fn limits_stop_hostile_input() {
     // A chain as long as the limit allows, on the left side and by nesting.
     let chain = "close + ".repeat(MAX_NODES / 2 - 2) + "close > 3";
     assert_eq!(mask(&bars, &chain).len(), bars.len());
+    let scores = nested("zscore(", "close", ", 3)", MAX_NESTING - 1);
+    assert_eq!(mask(&bars, &format!("{scores} > 0")).len(), bars.len());
     let lags = nested("lag(", "close", ", 1)", MAX_NESTING - 1);
     assert_eq!(mask(&bars, &format!("{lags} > 3")), mask(&bars, &format!("lag(close, {}) > 3", MAX_NESTING - 1)));
 }

@@ -11,7 +11,7 @@
 //!
 //! To add one: a file with its [`Indicator`] and a line in [`ALL`]. An indicator is built of nodes, of which the
 //! inner ones (the prefix sums of a column, say) are shared by every indicator and period which needs them; a
-//! [`Kernel`] is the arithmetic of one kind of node.
+//! kernel is the arithmetic of one kind of node.
 
 mod atr;
 mod bbands;
