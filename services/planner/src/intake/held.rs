@@ -29,15 +29,13 @@ impl HeldPlan {
     /// Takes over a delivered message. `None`, with a log line, for one that is not of a consumer: nothing can be
     /// acknowledged then.
     pub(crate) fn new(bus: Bus, message: jetstream::Message, sign_interval: Duration) -> Option<Self> {
-        let (sequence, published_nanos) = match message.info() {
-            Ok(info) => (info.stream_sequence, info.published.unix_timestamp_nanos()),
-            Err(error) => {
-                tracing::warn!(subject = %message.subject, %error, "ignoring a message that no consumer delivered");
-                return None;
-            }
+        let (Some(reply), Ok(info)) = (&message.reply, message.info()) else {
+            tracing::warn!(subject = %message.subject, "ignoring a message that no consumer delivered");
+            return None;
         };
+        let (sequence, published_nanos) = (info.stream_sequence, info.published.unix_timestamp_nanos());
+        let reply = reply.to_string();
         let message = message.split().0;
-        let reply = message.reply.as_ref()?.to_string();
         let signs_of_life = tokio::spawn(give_signs_of_life(bus.clone(), reply.clone(), sign_interval));
         Some(Self { bus, message, reply, sequence, published_nanos, signs_of_life })
     }

@@ -96,7 +96,7 @@ fn a_condition_that_nothing_satisfies_is_a_problem() {
 #[test]
 fn too_many_runs_are_a_problem() {
     let symbols = ["A", "B"];
-    let strategies = vec![strategy(range(2.0, 101.0), range(101.0, 300.0), None)];
+    let strategies = vec![strategy(range(2.0, 101.0), range(102.0, 301.0), None)];
     let spec = spec(&symbols, strategies);
     assert!(plan(&spec, &PlanOptions { max_runs: 40_000, ..options() }).is_ok());
     let problems = plan(&spec, &PlanOptions { max_runs: 39_999, ..options() }).unwrap_err();
