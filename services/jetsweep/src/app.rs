@@ -48,8 +48,8 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn execute(cli: Cli) -> Answer {
     // A worker's child: its parent hands it all it needs, and its configuration may not be ours.
-    if let Command::RunJob = cli.command {
-        return commands::run_job::execute();
+    if let Command::RunJob { order } = &cli.command {
+        return commands::run_job::execute(order);
     }
     let mut overrides = cli.command.overrides();
     cli.global.set(&mut overrides);

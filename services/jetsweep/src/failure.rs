@@ -49,15 +49,25 @@ impl Failure {
             let line = problem.line.map(|line| format!(":{line}")).unwrap_or_default();
             // The place within a list of symbols is its line; an index says no more.
             let path = Some(problem.at).filter(|at| !at.is_empty() && !at.starts_with('['));
-            let path = path.map(|path| format!(": {path}")).unwrap_or_default();
-            Problem::new(format!("{}{line}{path}", problem.file), problem.message)
+            let place = match path {
+                // A flag says where it stands.
+                Some(flag) if flag.starts_with('-') => flag,
+                Some(path) => format!("{}{line}: {path}", problem.file),
+                None => format!("{}{line}", problem.file),
+            };
+            Problem::new(place, problem.message)
         };
         Self::problems(doing, report.problems.into_iter().map(located).collect())
     }
 
     /// A signal ended it: exit code 130.
     pub(crate) fn interrupted(doing: impl Display) -> Self {
-        Self::new(Exit::Interrupted, doing, vec!["interrupted".to_owned()])
+        Self::interrupted_after(doing, "interrupted")
+    }
+
+    /// A signal ended it, after something worth telling: exit code 130.
+    pub(crate) fn interrupted_after(doing: impl Display, cause: impl Display) -> Self {
+        Self::new(Exit::Interrupted, doing, vec![cause.to_string()])
     }
 
     fn new(exit: Exit, doing: impl Display, causes: Vec<String>) -> Self {

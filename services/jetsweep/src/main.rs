@@ -1,13 +1,25 @@
 //! The one jetsweep binary: the command line, the services as roles, and `run`, which is all of it in one process.
 
 mod app;
+mod batches;
 mod cli;
 mod commands;
 mod exit;
 mod failure;
 mod files;
+mod follow;
+mod interrupt;
+mod leaderboard;
+mod local;
+mod memory;
 mod one_run;
 mod output;
+mod progress;
+mod services;
+mod session;
+mod source;
+mod summary;
+mod sweep;
 
 fn main() -> std::process::ExitCode {
     app::main(std::env::args_os())

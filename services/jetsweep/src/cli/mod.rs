@@ -9,7 +9,7 @@ pub(crate) use explore::{
     BacktestArgs, CancelArgs, ExportArgs, ExportFormat, QueryArgs, ReplayArgs, StatusArgs, StrategiesArgs, SummaryArgs,
     ValidateArgs, WatchArgs,
 };
-pub(crate) use options::{DataArgs, ExecutionArgs, GlobalArgs, PriorityArg, ServerArgs};
+pub(crate) use options::GlobalArgs;
 pub(crate) use serve::{BenchArgs, RoleArgs, WorkerArgs};
 pub(crate) use sweep::{RunArgs, SubmitArgs, SweepArgs};
 
@@ -84,7 +84,10 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Run one job from standard input; a worker starts this for jobs that were delivered before
     #[command(hide = true)]
-    RunJob,
+    RunJob {
+        /// What to do with the job, as JSON
+        order: String,
+    },
 }
 
 impl Command {
@@ -105,7 +108,7 @@ impl Command {
             Command::Planner(args) | Command::Consolidator(args) | Command::Config(args) => args.set(into),
             Command::Worker(args) => args.set(into),
             Command::Bench(args) => args.set(into),
-            Command::Backtest(_) | Command::Strategies(_) | Command::Validate(_) | Command::RunJob => {}
+            Command::Backtest(_) | Command::Strategies(_) | Command::Validate(_) | Command::RunJob { .. } => {}
         }
         overrides
     }

@@ -8,7 +8,7 @@ mod export;
 mod query;
 mod replay;
 mod roles;
-mod run;
+pub(crate) mod run;
 pub(crate) mod run_job;
 mod status;
 mod strategies;
@@ -32,7 +32,7 @@ pub(crate) fn execute(command: Command, app: &App) -> Answer {
         Command::Strategies(args) => strategies::execute(args, app),
         Command::Validate(args) => validate::execute(args, app),
         Command::Config(_) => config::execute(app),
-        Command::RunJob => run_job::execute(),
+        Command::RunJob { order } => run_job::execute(&order),
         Command::Run(args) => wait_for(run::execute(*args, app)),
         Command::Submit(args) => wait_for(submit::execute(*args, app)),
         Command::Status(args) => wait_for(status::execute(args, app)),

@@ -3,8 +3,9 @@
 mod look;
 pub(crate) mod number;
 mod report;
+pub(crate) mod rows;
 mod table;
 
-pub(crate) use look::Look;
+pub(crate) use look::{Look, no_colour};
 pub(crate) use report::{Format, Report, print};
 pub(crate) use table::{Align, Table};

@@ -61,7 +61,7 @@ fn cell(text: &str, align: Align) -> Cell {
 
 /// Text without characters that could move the cursor or colour the rest of the terminal: cells may hold what others
 /// wrote.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 

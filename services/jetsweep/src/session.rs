@@ -1,0 +1,209 @@
+//! The whole of jetsweep in one process: a NATS server, planner, worker and consolidator.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jetsweep_shared::bus::{Auth, Bus, BusError};
+use jetsweep_shared::config::{Config, Secret};
+use jetsweep_shared::subjects::{InvalidNamespace, Names};
+use jetsweep_shared::topology::{self, TopologyError, Tuning};
+use jetsweep_worker::{WorkerStats, WorkerSummary};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::local::nats_server::{NatsServer, ServerError};
+
+/// Ack wait of jobs and plans: how long work that a killed process held stays away, and so how quickly resuming gets
+/// to it. Everything is on one machine, so signs of life are never late.
+const ACK_WAIT: Duration = Duration::from_secs(5);
+
+/// Longest wait for a connection to a server that was named with `--nats`.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+/// Which server a session uses.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Server<'a> {
+    /// One of its own, whose files are in this folder.
+    Own(&'a Path),
+    /// The one the configuration names.
+    Configured,
+}
+
+/// Why a session does not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SessionError {
+    /// The namespace cannot be used.
+    #[error(transparent)]
+    Namespace(#[from] InvalidNamespace),
+    /// There is no server.
+    #[error(transparent)]
+    Server(Arc<ServerError>),
+    /// The server does not answer.
+    #[error("no answer from NATS at {url} within {} s", CONNECT_LIMIT.as_secs())]
+    NoAnswer {
+        /// Where it was looked for, without credentials.
+        url: String,
+    },
+    /// No connection, or a failed request.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    /// Streams and consumers are not as they must be.
+    #[error(transparent)]
+    Topology(#[from] TopologyError),
+    /// A service ended with an error.
+    #[error("the {name} stopped: {error:#}")]
+    Service {
+        /// Which.
+        name: &'static str,
+        /// Why.
+        error: anyhow::Error,
+    },
+    /// A service ended though nobody asked it to.
+    #[error("the {0} stopped for no reason")]
+    Ended(&'static str),
+}
+
+/// A running session. End it with [`Session::stop`].
+pub(crate) struct Session {
+    /// A connection of its own, for whoever drives the session.
+    pub(crate) bus: Bus,
+    /// The configuration its services have: it names the server.
+    pub(crate) config: Config,
+    server: Option<NatsServer>,
+    services: JoinSet<(&'static str, anyhow::Result<()>)>,
+    worker_stats: Arc<WorkerStats>,
+    /// Stops what takes work: planner and worker.
+    takers: CancellationToken,
+    /// Stops what stores results, once nobody makes any.
+    storer: CancellationToken,
+}
+
+impl Session {
+    /// Starts server and services.
+    ///
+    /// # Errors
+    ///
+    /// When there is no server. A service that cannot start is told by [`Session::failed`].
+    pub(crate) async fn start(config: &Config, server: Server<'_>) -> Result<Self, SessionError> {
+        let names = Names::new(&config.nats.namespace)?;
+        let mut config = config.clone();
+        config.worker.ack_wait_seconds = ACK_WAIT.as_secs();
+        let server = match server {
+            Server::Configured => None,
+            Server::Own(folder) => {
+                let started = NatsServer::start(folder, config.nats.server_binary.as_deref()).await;
+                let server = started.map_err(|error| SessionError::Server(Arc::new(error)))?;
+                config.nats.url = server.url();
+                config.nats.credentials = None;
+                config.nats.user = Some(server.user().to_owned());
+                config.nats.password = Some(Secret::new(server.password()));
+                Some(server)
+            }
+        };
+        let bus = connect(&config, names).await?;
+        let tuning = Tuning { ack_wait: Some(ACK_WAIT), ..Tuning::default() };
+        topology::ensure(&bus.jetstream, &bus.names, &tuning).await?;
+
+        let (takers, storer) = (CancellationToken::new(), CancellationToken::new());
+        let mut services = JoinSet::new();
+        let (for_planner, shutdown) = (config.clone(), takers.clone());
+        services.spawn(async move {
+            let ended = jetsweep_planner::run(&for_planner, shutdown).await;
+            ("planner", ended.map_err(anyhow::Error::from))
+        });
+        let worker_stats = Arc::new(WorkerStats::default());
+        let (for_worker, shutdown, stats) = (config.clone(), takers.clone(), worker_stats.clone());
+        services.spawn(async move {
+            let ended = jetsweep_worker::run_with_stats(&for_worker, shutdown, stats).await;
+            ("worker", ended.map_err(anyhow::Error::from))
+        });
+        let (for_consolidator, shutdown) = (config.clone(), storer.clone());
+        services.spawn(async move {
+            let ended = jetsweep_consolidator::run(&for_consolidator, shutdown).await;
+            ("consolidator", ended.map_err(anyhow::Error::from))
+        });
+        Ok(Self { bus, config, server, services, worker_stats, takers, storer })
+    }
+
+    /// Completes when the session cannot go on: a service ended, or the server keeps dying.
+    pub(crate) async fn failed(&mut self) -> SessionError {
+        let dying = async {
+            match &self.server {
+                Some(server) => server.given_up().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            error = dying => SessionError::Server(error),
+            ended = self.services.join_next() => match ended {
+                Some(ended) => service_error(ended).unwrap_or_else(|name| SessionError::Ended(name)),
+                None => std::future::pending().await,
+            },
+        }
+    }
+
+    /// Largest memory the server had, in bytes; 0 when it is not the session's own.
+    pub(crate) fn server_peak_memory(&self) -> u64 {
+        self.server.as_ref().map_or(0, NatsServer::peak_memory)
+    }
+
+    /// What its worker did so far.
+    pub(crate) fn worker(&self) -> WorkerSummary {
+        self.worker_stats.summary()
+    }
+
+    /// Ends everything in order: planner and worker finish or hand back what they have, the consolidator commits what
+    /// it has, then the server ends.
+    ///
+    /// # Errors
+    ///
+    /// The first service that ends with an error; the others are stopped all the same.
+    pub(crate) async fn stop(mut self) -> Result<(), SessionError> {
+        self.takers.cancel();
+        let mut first_error = None;
+        // The consolidator is the last one: nothing else stops it before.
+        while self.services.len() > 1 {
+            let Some(ended) = self.services.join_next().await else { break };
+            if let Err(error) = told(ended) {
+                first_error.get_or_insert(error);
+            }
+        }
+        self.storer.cancel();
+        while let Some(ended) = self.services.join_next().await {
+            if let Err(error) = told(ended) {
+                first_error.get_or_insert(error);
+            }
+        }
+        // A connection that outlives its server would say so.
+        drop(self.bus);
+        if let Some(server) = self.server.take() {
+            server.stop().await;
+        }
+        first_error.map_or(Ok(()), Err)
+    }
+}
+
+type Ended = Result<(&'static str, anyhow::Result<()>), tokio::task::JoinError>;
+
+/// The error a service ended with, or its name when it ended without one.
+fn service_error(ended: Ended) -> Result<SessionError, &'static str> {
+    match ended {
+        Ok((name, Ok(()))) => Err(name),
+        Ok((name, Err(error))) => Ok(SessionError::Service { name, error }),
+        Err(error) => Ok(SessionError::Service { name: "session", error: error.into() }),
+    }
+}
+
+fn told(ended: Ended) -> Result<(), SessionError> {
+    service_error(ended).map_or(Ok(()), Err)
+}
+
+async fn connect(config: &Config, names: Names) -> Result<Bus, SessionError> {
+    let auth = Auth::from(&config.nats);
+    let connecting = Bus::connect(&config.nats.url, &auth, "jetsweep-run", names);
+    match tokio::time::timeout(CONNECT_LIMIT, connecting).await {
+        Ok(bus) => Ok(bus?),
+        Err(_) => Err(SessionError::NoAnswer { url: jetsweep_shared::config::redact_url(&config.nats.url) }),
+    }
+}
