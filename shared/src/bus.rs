@@ -180,9 +180,7 @@ impl Bus {
         let options = options
             .name(name)
             .max_reconnects(None)
-            .reconnect_delay_callback(|attempt| {
-                FIRST_PAUSE.saturating_mul(1 << attempt.min(6) as u32).min(LONGEST_PAUSE)
-            })
+            .reconnect_delay_callback(reconnect_pause)
             .event_callback(move |event| {
                 let disconnected = disconnected.clone();
                 async move { log_connection_event(&event, &disconnected) }
@@ -349,6 +347,15 @@ fn is_for_good(err_code: u64) -> bool {
 /// A pause of between half and all of `pause`, so that many clients do not come back at once.
 pub fn with_jitter(pause: Duration) -> Duration {
     pause.mul_f64(0.5 + rand::random::<f64>() / 2.0)
+}
+
+/// The pause before an attempt to connect, numbered from 1. The client asks before the very first one too, which has
+/// nothing to wait for.
+fn reconnect_pause(attempt: usize) -> Duration {
+    match attempt {
+        0 | 1 => Duration::ZERO,
+        attempt => FIRST_PAUSE.saturating_mul(1 << attempt.min(6) as u32).min(LONGEST_PAUSE),
+    }
 }
 
 fn log_connection_event(event: &async_nats::Event, disconnected: &AtomicBool) {
