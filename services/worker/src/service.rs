@@ -24,9 +24,6 @@ use crate::scheduler::Scheduler;
 use crate::slots::Slots;
 use crate::stats::WorkerStats;
 
-/// How long jobs that compute may go on after a shutdown was asked for.
-const DRAIN: Duration = Duration::from_secs(20);
-
 /// Longest wait for slots to notice that they are to end.
 const LONGEST_JOIN: Duration = Duration::from_secs(5);
 
@@ -56,18 +53,10 @@ pub enum WorkerError {
 }
 
 /// What the program around a worker may decide for it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Options {
     /// How redelivered jobs are run; this binary itself with the hidden subcommand when absent.
     pub child_command: Option<ChildCommand>,
-    /// How long jobs that compute may go on after a shutdown was asked for. 20 s by default.
-    pub drain: Duration,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { child_command: None, drain: DRAIN }
-    }
 }
 
 /// Serves jobs until `shutdown`. See [`run_with`].
@@ -91,7 +80,7 @@ pub async fn run_with_stats(
 }
 
 /// Serves jobs until `shutdown`, then in this order: no more are pulled; those that do not compute yet are handed
-/// back at once; those that do may finish within [`Options::drain`], and are handed back then; every hand-back is
+/// back at once; those that do may finish within `worker.drain_seconds`, and are handed back then; every hand-back is
 /// confirmed by the server or waited for in vain. Then it returns.
 ///
 /// # Errors
@@ -129,7 +118,7 @@ pub async fn run_with(
     }
     feeders.close();
     feeders.wait().await;
-    stop(handler, options.drain).await;
+    stop(handler, worker.drain()).await;
     watch.abort();
     tracing::info!("worker stopped");
     Ok(())

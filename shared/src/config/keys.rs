@@ -38,7 +38,7 @@ const MIB: i64 = 1 << 20;
 const DAY_SECONDS: i64 = 24 * 3600;
 
 /// All keys, in the order in which they are shown.
-pub(super) const KEYS: [Key; 26] = [
+pub(super) const KEYS: [Key; 27] = [
     text("nats.url"),
     text("nats.credentials"),
     text("nats.user"),
@@ -55,6 +55,7 @@ pub(super) const KEYS: [Key; 26] = [
     // Less than this and the child cannot even load a symbol's bars.
     whole("worker.child_memory_bytes", "bytes", 64 * MIB, TIB),
     whole("worker.ack_wait_seconds", "seconds", 1, DAY_SECONDS),
+    whole("worker.drain_seconds", "seconds", 0, DAY_SECONDS),
     whole("planner.shard_runs", "runs", 1, 1_000_000),
     whole("planner.shard_ms", "milliseconds", 1, 60_000),
     whole("planner.queue_depth", "jobs", 1, 1_000_000),

@@ -80,6 +80,9 @@ pub struct WorkerConfig {
     pub child_memory_bytes: u64,
     /// A job that is neither acknowledged nor reported in progress for this long is delivered again, in seconds.
     pub ack_wait_seconds: u64,
+    /// After a shutdown is asked for, jobs being computed may go on for this long before they are handed back, in
+    /// seconds.
+    pub drain_seconds: u64,
 }
 
 /// The planner.
@@ -186,6 +189,7 @@ impl Default for WorkerConfig {
             job_deadline_seconds: 600,
             child_memory_bytes: 2048 * MIB,
             ack_wait_seconds: 30,
+            drain_seconds: 20,
         }
     }
 }
@@ -236,6 +240,11 @@ impl WorkerConfig {
     /// A job that is neither acknowledged nor reported in progress for this long is delivered again.
     pub fn ack_wait(&self) -> Duration {
         Duration::from_secs(self.ack_wait_seconds)
+    }
+
+    /// How long jobs being computed may go on after a shutdown is asked for.
+    pub fn drain(&self) -> Duration {
+        Duration::from_secs(self.drain_seconds)
     }
 }
 

@@ -40,6 +40,8 @@ pub(crate) async fn run_in_child(command: &ChildCommand, order: &Order, payload:
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
+        // A backtrace would push the message out of what is kept.
+        .env("RUST_BACKTRACE", "0")
         .kill_on_drop(true)
         // Ctrl+C at a terminal goes to the worker alone, which then decides what becomes of the job.
         .process_group(0)
@@ -119,7 +121,9 @@ impl Ended {
     /// `signal: 9 (SIGKILL)`, or `exit status: 101; last line of its standard error: ...`.
     fn last_words(&self) -> String {
         let stderr = String::from_utf8_lossy(&self.stderr);
-        match stderr.lines().rev().map(str::trim).find(|line| !line.is_empty()) {
+        // Below what went wrong Rust may print notes on how to see more of it.
+        let is_telling = |line: &&str| !line.is_empty() && !line.starts_with("note: ");
+        match stderr.lines().rev().map(str::trim).find(is_telling) {
             Some(line) => format!("{}; last line of its standard error: {line}", self.status),
             None => self.status.to_string(),
         }

@@ -104,7 +104,15 @@ impl BarsCache {
             Lookup::NotHeld(found) => found,
         };
 
-        let flight = Arc::clone(self.lock().loading.entry((place.clone(), stamp)).or_default());
+        let flight = {
+            let mut state = self.lock();
+            // Whoever was loading them may have finished since the look above.
+            if let Some(bars) = state.held_at(&place, stamp) {
+                self.stats.cache_hit();
+                return Ok(Loaded { bars, load_time: Duration::ZERO });
+            }
+            Arc::clone(state.loading.entry((place.clone(), stamp)).or_default())
+        };
         let mut load_time = None;
         let load = async {
             let start = Instant::now();
