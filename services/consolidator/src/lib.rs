@@ -1,0 +1,40 @@
+//! Writes results into DuckDB and answers questions about them.
+//!
+//! ```text
+//!  RESULTS ──> ingest ──> decode ──> writer (a thread): store ──> DuckDB: rows, markers, counts, position
+//!                                      │        └── after each commit: progress ──> views of batches (KV)
+//!                                      └── what cannot be taken ──> DEAD
+//!  query endpoint ──> a thread and connection a query ──> DuckDB, read only
+//! ```
+//!
+//! The position in the log is a row of the database, written in one transaction with the rows it stands for, so the
+//! two cannot disagree: a database of yesterday reads on from yesterday. Reading twice is harmless, because each
+//! shard has a marker. The one thing this crate holds outside of the database is what a commit has not reached yet.
+//!
+//! [`run`] is the service. [`Reader`] is for whoever reads the file while no consolidator has it.
+
+mod database;
+mod dead;
+mod event;
+mod export;
+mod import;
+mod ingest;
+mod progress;
+mod query;
+mod reader;
+mod schema;
+mod service;
+pub mod store;
+mod summary;
+mod writer;
+
+pub use database::{DatabaseError, Resources};
+pub use event::{LogEvent, Unreadable};
+pub use export::{Destination, ExportError, Format};
+pub use import::Imported;
+pub use query::{QueryError, Row, Rows};
+pub use reader::{ReadError, Reader, plan_sql, row_sql};
+pub use schema::{VERSION as SCHEMA_VERSION, result_columns};
+pub use service::{ConsolidatorError, run};
+pub use summary::{BatchSummary, BestRun, FailureReason, StrategyMedians, summary_sql};
+pub use writer::WriterError;

@@ -1,0 +1,123 @@
+//! The consolidator as a service.
+
+use std::sync::mpsc;
+
+use jetsweep_shared::bus::{Auth, Bus, BusError};
+use jetsweep_shared::config::Config;
+use jetsweep_shared::subjects::{InvalidNamespace, Names};
+use jetsweep_shared::topology::{self, TopologyError, Tuning};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use crate::ingest;
+use crate::progress::Views;
+use crate::query::{self, Queries};
+use crate::store::{DatabaseError, Resources, Store};
+use crate::writer::{Limits, Writer, WriterError};
+
+/// Why a consolidator could not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ConsolidatorError {
+    /// The configured namespace cannot be used.
+    #[error(transparent)]
+    Namespace(#[from] InvalidNamespace),
+    /// No connection, or a failed request.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    /// Streams and the bucket are not as they must be.
+    #[error(transparent)]
+    Topology(#[from] TopologyError),
+    /// The database cannot be opened or used.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// Writing stopped.
+    #[error(transparent)]
+    Writer(#[from] WriterError),
+    /// The query endpoint could not be opened.
+    #[error("failed to open the query endpoint: {0}")]
+    Endpoint(String),
+    /// The system gives no thread.
+    #[error("failed to start the thread that writes the database: {0}")]
+    Thread(std::io::Error),
+}
+
+/// Writes results into the database and answers queries until `shutdown` is cancelled. Then commits what is in hand,
+/// closes the database and returns.
+///
+/// # Errors
+///
+/// When it cannot start: no server, or somebody else has the database. Later on when the database cannot be used any
+/// more, or the log has a message of a later version.
+pub async fn run(config: &Config, shutdown: CancellationToken) -> Result<(), ConsolidatorError> {
+    let names = Names::new(&config.nats.namespace)?;
+    let path = config.database();
+    let resources =
+        Resources { memory_bytes: config.consolidator.memory_limit_bytes, threads: config.consolidator.threads };
+    // First of all: of two consolidators on one file the second should say so before it touches anything.
+    let store = tokio::task::spawn_blocking(move || Store::open(&path, resources))
+        .await
+        .map_err(|_| ConsolidatorError::Writer(WriterError::Gone))??;
+    let bus = Bus::connect(&config.nats.url, &Auth::from(&config.nats), "jetsweep-consolidator", names).await?;
+    topology::ensure(
+        &bus.jetstream,
+        &bus.names,
+        &Tuning { ack_wait: Some(config.worker.ack_wait()), ..Tuning::default() },
+    )
+    .await?;
+    serve(config, bus, store, shutdown).await
+}
+
+async fn serve(config: &Config, bus: Bus, store: Store, shutdown: CancellationToken) -> Result<(), ConsolidatorError> {
+    let start = store.position(&bus.names.results_stream())?;
+    let stored = store.statuses()?;
+    let queries = Queries::new(store.connect()?);
+    let endpoint = query::Endpoint::open(&bus).await.map_err(ConsolidatorError::Endpoint)?;
+    tracing::info!(
+        database = %store.path().display(),
+        read_to = start.as_ref().map_or(0, |position| position.sequence),
+        batches = stored.len(),
+        "consolidator is up"
+    );
+
+    // Stops everything: told from outside, or because the writer stopped.
+    let stop = shutdown.child_token();
+    let views = Views::default();
+    let writer = Writer {
+        store,
+        bus: bus.clone(),
+        runtime: Handle::current(),
+        views: views.clone(),
+        limits: Limits {
+            rows: usize::try_from(config.consolidator.commit_rows).unwrap_or(usize::MAX),
+            interval: config.consolidator.commit_interval(),
+        },
+        shutdown: stop.clone(),
+    };
+    let (entries, to_write) = mpsc::channel();
+    let (ended, writer_ended) = oneshot::channel();
+    let write = move || {
+        // Whoever waited for the end may be gone; then nobody is left to tell.
+        let _ = ended.send(writer.run(&to_write));
+    };
+    std::thread::Builder::new().name("writer".to_owned()).spawn(write).map_err(ConsolidatorError::Thread)?;
+
+    let ingest = tokio::spawn(ingest::run(bus.clone(), start, entries, stop.clone()));
+    let progress = tokio::spawn(views.clone().run(bus.clone(), stored, stop.clone()));
+    let answering = tokio::spawn(endpoint.serve(queries, stop.clone()));
+
+    // The writer ends when ingest ends, which it does when told to stop, or by itself when it cannot go on.
+    let written = writer_ended.await.unwrap_or(Err(WriterError::Gone));
+    stop.cancel();
+    for (what, task) in [("ingest", ingest), ("progress", progress), ("queries", answering)] {
+        if let Err(error) = task.await {
+            tracing::error!(%error, "the task of {what} ended badly");
+        }
+    }
+    views.finish(&bus).await;
+    if let Err(error) = bus.client.flush().await {
+        tracing::debug!(%error, "the connection was gone before its last words");
+    }
+    tracing::info!("consolidator is down");
+    Ok(written?)
+}

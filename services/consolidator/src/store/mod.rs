@@ -1,0 +1,310 @@
+//! The database as the writer sees it: events go in one by one, and a commit makes a group of them durable at once.
+//!
+//! Everything a group changes is written in one transaction: rows, shard markers, counts of batches, and the position
+//! in the log up to which all of this was read. Whatever is lost with the process is read again from that position,
+//! and what is read twice finds its markers and changes nothing.
+
+mod batch;
+mod group;
+mod rows;
+mod text;
+mod write;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use duckdb::OptionalExt;
+use jetsweep_shared::events::{BatchStatus, Begin, Cancelled, Outcome, Sealed, ShardResult};
+use jetsweep_shared::ids::BatchId;
+use jiff::Timestamp;
+
+use crate::database::Database;
+pub use crate::database::{DatabaseError, Resources};
+use crate::event::LogEvent;
+use batch::{Batch, Batches};
+use group::Group;
+
+pub use text::params_json;
+
+/// A stream, as one that is told from a later one of the same name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Its name.
+    pub stream: String,
+    /// When it was created, as the server says.
+    pub created: String,
+}
+
+/// Up to where a stream was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Position {
+    /// The stream.
+    pub source: Arc<Source>,
+    /// Sequence of the last message whose effect is committed.
+    pub sequence: u64,
+}
+
+/// An event that cannot be taken, and why: it goes to the stream of messages given up on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// Stable word for why.
+    pub code: &'static str,
+    /// Why, in words.
+    pub message: String,
+}
+
+impl Rejection {
+    /// The payload is not what its subject promises.
+    pub const MALFORMED: &'static str = "malformed";
+    /// The event is about a batch or generation whose `begin` event was never seen.
+    pub const UNKNOWN_BATCH: &'static str = "unknown_batch";
+    /// The event contradicts the plan of its batch.
+    pub const NOT_OF_PLAN: &'static str = "not_of_plan";
+
+    /// A rejection with one of this type's codes.
+    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+/// What became of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Applied {
+    /// It changes the database with the next commit.
+    Changed,
+    /// It, or one like it, was there before.
+    Duplicate,
+    /// It is of an older generation than the batch's latest; nothing of it counts any more.
+    Superseded,
+    /// It cannot be taken.
+    Rejected(Rejection),
+}
+
+/// What a commit did.
+#[derive(Debug, Default)]
+pub struct Committed {
+    /// Rows appended.
+    pub rows: usize,
+    /// Views of the batches that changed, as of now.
+    pub batches: Vec<BatchStatus>,
+}
+
+/// The database with one group of events that is not committed yet.
+#[derive(Debug)]
+pub struct Store {
+    database: Database,
+    batches: Batches,
+    group: Group,
+    /// Where the group ends; committed with it.
+    passed: Option<Position>,
+}
+
+impl Store {
+    /// Opens the database for writing, creating it when there is none.
+    pub fn open(path: &Path, resources: Resources) -> Result<Self, DatabaseError> {
+        let database = Database::open_for_writing(path, resources)?;
+        Ok(Self { database, batches: Batches::default(), group: Group::default(), passed: None })
+    }
+
+    /// Up to where a stream was read, if it ever was.
+    pub fn position(&self, stream: &str) -> Result<Option<Position>, DatabaseError> {
+        self.database
+            .connection
+            .query_row("SELECT stream_created, sequence FROM position WHERE stream = ?", [stream], |row| {
+                let source = Source { stream: stream.to_owned(), created: row.get(0)? };
+                Ok(Position { source: Arc::new(source), sequence: row.get(1)? })
+            })
+            .optional()
+            .map_err(DatabaseError::sql("read the position"))
+    }
+
+    /// Views of all batches there are.
+    pub fn statuses(&self) -> Result<Vec<BatchStatus>, DatabaseError> {
+        batch::statuses(&self.database.connection)
+    }
+
+    /// Takes an event into the group. Its effect is durable after the next commit.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be read. An event that cannot be taken is no error: see [`Applied::Rejected`].
+    pub fn apply(&mut self, event: &LogEvent, sequence: u64) -> Result<Applied, DatabaseError> {
+        match event {
+            LogEvent::Begin(begin) => self.begin(begin),
+            LogEvent::Sealed(sealed) => self.sealed(sealed),
+            LogEvent::Cancelled(cancelled) => self.cancelled(cancelled, sequence),
+            LogEvent::Result(result) => self.result(result, sequence),
+        }
+    }
+
+    /// Notes that everything up to `sequence` is in the group, or needs nothing done.
+    pub fn pass(&mut self, source: &Arc<Source>, sequence: u64) {
+        self.passed = Some(Position { source: source.clone(), sequence });
+    }
+
+    /// Rows that wait for a commit.
+    pub fn pending_rows(&self) -> usize {
+        self.group.rows()
+    }
+
+    /// Whether a batch ends with this group, which somebody may be waiting for.
+    pub fn completes_a_batch(&self) -> bool {
+        self.group.completes_a_batch()
+    }
+
+    /// Writes the group in one transaction. After an error nothing of it is written, and the same call can be tried
+    /// again.
+    pub fn commit(&mut self) -> Result<Committed, DatabaseError> {
+        if self.group.is_empty() && self.passed.is_none() {
+            return Ok(Committed::default());
+        }
+        write::commit(&self.database.connection, &mut self.group, &self.batches, self.passed.as_ref())?;
+        let rows = self.group.rows();
+        let batches = self.group.changed().filter_map(|id| self.batches.get(id)).map(Batch::status).collect();
+        self.group.clear();
+        self.passed = None;
+        self.batches.forget_what_is_over();
+        Ok(Committed { rows, batches })
+    }
+
+    /// Moves DuckDB's log into the file. Not possible while somebody reads; DuckDB then does it later by itself.
+    pub fn checkpoint(&self) -> Result<(), DatabaseError> {
+        self.database.connection.execute_batch("CHECKPOINT").map_err(DatabaseError::sql("checkpoint the database"))
+    }
+
+    /// The database with a connection of its own, for reading.
+    pub(crate) fn connect(&self) -> Result<Database, DatabaseError> {
+        self.database.connect()
+    }
+
+    /// The database's file.
+    pub fn path(&self) -> &Path {
+        self.database.path()
+    }
+
+    fn begin(&mut self, begin: &Begin) -> Result<Applied, DatabaseError> {
+        let id = &begin.batch_id;
+        let Some(known) = self.batches.load(&self.database.connection, id)? else {
+            self.batches.insert(Batch::new(begin.clone()));
+            self.group.changes_plan_of(id);
+            self.note_end(id);
+            return Ok(Applied::Changed);
+        };
+        if begin.generation < known.generation() {
+            return Ok(Applied::Superseded);
+        }
+        if begin.generation == known.generation() {
+            return Ok(known.same_plan(begin));
+        }
+        // What the new generation replaces must be in the tables before it is looked for there.
+        self.flush()?;
+        let Some(known) = self.batches.load(&self.database.connection, id)? else {
+            return Ok(Applied::Rejected(Rejection::new(Rejection::UNKNOWN_BATCH, "the batch is gone")));
+        };
+        known.start_generation(begin.clone());
+        self.group.changes_plan_of(id);
+        self.note_end(id);
+        Ok(Applied::Changed)
+    }
+
+    fn sealed(&mut self, sealed: &Sealed) -> Result<Applied, DatabaseError> {
+        let id = &sealed.batch_id;
+        let Some(batch) = self.batches.load(&self.database.connection, id)? else {
+            return Ok(unknown_batch(id));
+        };
+        if let Some(other) = batch.other_generation(sealed.generation) {
+            return Ok(other);
+        }
+        if batch.is_sealed() {
+            return Ok(Applied::Duplicate);
+        }
+        batch.seal(sealed.sealed_at);
+        self.group.changes(id);
+        self.note_end(id);
+        Ok(Applied::Changed)
+    }
+
+    fn cancelled(&mut self, event: &Cancelled, sequence: u64) -> Result<Applied, DatabaseError> {
+        let id = &event.batch_id;
+        let Some(batch) = self.batches.load(&self.database.connection, id)? else {
+            return Ok(unknown_batch(id));
+        };
+        if let Some(other) = batch.other_generation(event.generation) {
+            return Ok(other);
+        }
+        if batch.is_cancelled() {
+            return Ok(Applied::Duplicate);
+        }
+        batch.cancel(event.cancelled_at);
+        let mut from = 0;
+        while let Some(shard) = batch.next_unmarked(from) {
+            let before = write::standing(&self.database.connection, batch, shard.runs)?;
+            batch.count_cancelled(shard, before);
+            self.group.mark(batch, shard, "cancelled", sequence);
+            from = shard.shard + 1;
+        }
+        self.group.changes(id);
+        self.note_end(id);
+        Ok(Applied::Changed)
+    }
+
+    fn result(&mut self, result: &ShardResult, sequence: u64) -> Result<Applied, DatabaseError> {
+        let id = &result.batch_id;
+        let Some(batch) = self.batches.load(&self.database.connection, id)? else {
+            return Ok(unknown_batch(id));
+        };
+        if let Some(other) = batch.other_generation(result.generation) {
+            return Ok(other);
+        }
+        // A second copy with another range than the marker's contradicts the plan, which the marker was checked
+        // against: it is refused here, before the marker is looked at.
+        let shard = match batch.planned(result) {
+            Ok(shard) => shard,
+            Err(message) => return Ok(Applied::Rejected(Rejection::new(Rejection::NOT_OF_PLAN, message))),
+        };
+        if batch.is_marked(shard.shard) {
+            return Ok(Applied::Duplicate);
+        }
+        let before = write::standing(&self.database.connection, batch, shard.runs)?;
+        let outcomes = match self.group.append(result, batch, shard) {
+            Ok(outcomes) => outcomes,
+            Err(message) => return Ok(Applied::Rejected(Rejection::new(Rejection::MALFORMED, message))),
+        };
+        batch.count(shard, outcomes, before);
+        if batch.generation() > 0 {
+            self.group.replaces(id, batch.generation(), shard.runs);
+        }
+        let outcome = match result.outcome {
+            Outcome::Computed => "computed",
+            Outcome::Dead { .. } => "dead",
+        };
+        self.group.mark(batch, shard, outcome, sequence);
+        self.group.changes(id);
+        self.note_end(id);
+        Ok(Applied::Changed)
+    }
+
+    fn note_end(&mut self, id: &BatchId) {
+        if self.batches.end_if_all_terminal(id, now()) {
+            self.group.completes();
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), DatabaseError> {
+        write::commit(&self.database.connection, &mut self.group, &self.batches, self.passed.as_ref())?;
+        // Whoever waits for the batches' views gets them with the next commit, which names them again.
+        self.group.clear_written();
+        Ok(())
+    }
+}
+
+/// Now, as precisely as the database keeps it.
+fn now() -> Timestamp {
+    let micros = Timestamp::now().as_microsecond();
+    Timestamp::from_microsecond(micros).unwrap_or_default()
+}
+
+fn unknown_batch(id: &BatchId) -> Applied {
+    let message = format!("no begin event of batch {id} comes before this event in the log");
+    Applied::Rejected(Rejection::new(Rejection::UNKNOWN_BATCH, message))
+}

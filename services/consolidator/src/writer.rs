@@ -1,0 +1,254 @@
+//! The thread that writes: takes events in order, groups them, commits.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use jetsweep_shared::bus::{Bus, BusError};
+use tokio::runtime::Handle;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
+
+use crate::dead;
+use crate::event::{LogEvent, Unreadable};
+use crate::ingest;
+use crate::progress::Views;
+use crate::store::{Applied, DatabaseError, Rejection, Source, Store};
+
+/// Pause before a commit that failed is tried again; doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// Longest pause before a commit that failed is tried again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// Pause between two looks at whether the program is to stop, while waiting to try again.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// Why the writer stopped before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum WriterError {
+    /// The database cannot be used.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// A message is of a later version.
+    #[error("failed to read message {sequence} of {stream}: {reason}; nothing after it was read")]
+    Later {
+        /// The stream.
+        stream: String,
+        /// The message's place in it.
+        sequence: u64,
+        /// What to do.
+        reason: String,
+    },
+    /// A message that cannot be taken cannot be kept elsewhere either.
+    #[error("failed to keep message {sequence}, which cannot be taken ({code}): {source}")]
+    Dead {
+        /// The message's place in its stream.
+        sequence: u64,
+        /// Why it cannot be taken.
+        code: &'static str,
+        /// Why it cannot be kept.
+        source: BusError,
+    },
+    /// The thread is gone.
+    #[error("the thread that writes the database ended without a word")]
+    Gone,
+}
+
+/// A message on its way to the writer.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) source: Arc<Source>,
+    pub(crate) sequence: u64,
+    pub(crate) subject: String,
+    pub(crate) payload: Bytes,
+    pub(crate) event: Result<LogEvent, Unreadable>,
+    /// Room in memory, given back when the message is committed.
+    pub(crate) room: OwnedSemaphorePermit,
+}
+
+/// When a group is committed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) rows: usize,
+    pub(crate) interval: Duration,
+}
+
+/// The writer's side of everything.
+pub(crate) struct Writer {
+    pub(crate) store: Store,
+    pub(crate) bus: Bus,
+    pub(crate) runtime: Handle,
+    pub(crate) views: Views,
+    pub(crate) limits: Limits,
+    pub(crate) shutdown: CancellationToken,
+}
+
+/// Whether to go on after an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    GoOn,
+    /// The program is stopping and the entry must not be passed.
+    Stop,
+}
+
+impl Writer {
+    /// Takes entries until there are no more, then commits what is in hand.
+    pub(crate) fn run(mut self, entries: &Receiver<Entry>) -> Result<(), WriterError> {
+        let mut group_since: Option<Instant> = None;
+        let mut rooms: Vec<OwnedSemaphorePermit> = Vec::new();
+        let mut abandoned: Option<Arc<Source>> = None;
+        loop {
+            let received = match group_since {
+                None => entries.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(since) => entries.recv_timeout(self.limits.interval.saturating_sub(since.elapsed())),
+            };
+            match received {
+                Ok(entry) if abandoned.as_ref().is_some_and(|source| Arc::ptr_eq(source, &entry.source)) => continue,
+                Ok(entry) => {
+                    group_since.get_or_insert_with(Instant::now);
+                    match self.take(&entry)? {
+                        Taken::Passed => {}
+                        Taken::OtherStream => abandoned = Some(entry.source.clone()),
+                        Taken::Stopping => break,
+                    }
+                    rooms.push(entry.room);
+                    let is_due = group_since.is_some_and(|since| since.elapsed() >= self.limits.interval);
+                    if !is_due && self.store.pending_rows() < self.limits.rows && !self.store.completes_a_batch() {
+                        continue;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if self.commit()? == Next::Stop {
+                return Ok(());
+            }
+            group_since = None;
+            rooms.clear();
+        }
+        self.commit()?;
+        self.checkpoint();
+        Ok(())
+    }
+
+    fn take(&mut self, entry: &Entry) -> Result<Taken, WriterError> {
+        let rejection = match &entry.event {
+            Ok(event) => match self.store.apply(event, entry.sequence)? {
+                Applied::Changed => None,
+                Applied::Duplicate => {
+                    tracing::debug!(subject = entry.subject, sequence = entry.sequence, "was there before");
+                    None
+                }
+                Applied::Superseded => {
+                    tracing::info!(subject = entry.subject, sequence = entry.sequence, "is of an older generation");
+                    None
+                }
+                Applied::Rejected(rejection) => Some(rejection),
+            },
+            Err(Unreadable::Rejected(rejection)) => Some(rejection.clone()),
+            Err(Unreadable::Later(reason)) => {
+                self.commit()?;
+                return Err(WriterError::Later {
+                    stream: entry.source.stream.clone(),
+                    sequence: entry.sequence,
+                    reason: reason.clone(),
+                });
+            }
+        };
+        if let Some(rejection) = rejection {
+            match self.keep_elsewhere(entry, &rejection)? {
+                Taken::Passed => {}
+                other => return Ok(other),
+            }
+        }
+        self.store.pass(&entry.source, entry.sequence);
+        Ok(Taken::Passed)
+    }
+
+    /// Stores a message that cannot be taken in the stream of those given up on, before the position passes it.
+    fn keep_elsewhere(&self, entry: &Entry, rejection: &Rejection) -> Result<Taken, WriterError> {
+        let kept = self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = self.shutdown.cancelled() => Ok(Taken::Stopping),
+                kept = self.keep_if_current(entry, rejection) => kept,
+            }
+        });
+        kept.map_err(|source| WriterError::Dead { sequence: entry.sequence, code: rejection.code, source })
+    }
+
+    async fn keep_if_current(&self, entry: &Entry, rejection: &Rejection) -> Result<Taken, BusError> {
+        // In a stream that was created anew behind our back, a result may come before its batch's plan.
+        if rejection.code == Rejection::UNKNOWN_BATCH && !ingest::is_current(&self.bus, &entry.source).await {
+            return Ok(Taken::OtherStream);
+        }
+        tracing::warn!(
+            subject = entry.subject,
+            sequence = entry.sequence,
+            code = rejection.code,
+            reason = rejection.message,
+            "a message cannot be taken and is kept in {}",
+            self.bus.names.dead_stream()
+        );
+        dead::publish(&self.bus, &entry.source, entry.sequence, &entry.subject, &entry.payload, rejection).await?;
+        Ok(Taken::Passed)
+    }
+
+    /// Commits, trying again for as long as it takes: a full disk or too little memory delays results, it loses none.
+    fn commit(&mut self) -> Result<Next, WriterError> {
+        let ends_a_batch = self.store.completes_a_batch();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.store.commit() {
+                Ok(committed) => {
+                    self.views.tell(committed.batches);
+                    if committed.rows > 0 {
+                        tracing::debug!(rows = committed.rows, "committed");
+                    }
+                    break;
+                }
+                Err(error) if self.shutdown.is_cancelled() => return Err(error.into()),
+                Err(error) => {
+                    tracing::error!(%error, "cannot commit results now, trying again");
+                    if self.wait(pause) == Next::Stop {
+                        return Ok(Next::Stop);
+                    }
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+        if ends_a_batch {
+            self.checkpoint();
+        }
+        Ok(Next::GoOn)
+    }
+
+    fn wait(&self, pause: Duration) -> Next {
+        let until = Instant::now() + pause;
+        while Instant::now() < until {
+            if self.shutdown.is_cancelled() {
+                return Next::Stop;
+            }
+            std::thread::sleep(LOOK_AGAIN.min(pause));
+        }
+        Next::GoOn
+    }
+
+    fn checkpoint(&self) {
+        if let Err(error) = self.store.checkpoint() {
+            // Readers are in the way. The log stays as it is, and is moved by a later commit.
+            tracing::debug!(%error, "no checkpoint now");
+        }
+    }
+}
+
+/// What became of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    /// The position may pass it.
+    Passed,
+    /// It is of a stream that is there no more; all that follow of it too.
+    OtherStream,
+    /// The program is stopping; the entry will be read again.
+    Stopping,
+}
