@@ -96,8 +96,8 @@ async fn settle(
         let refusal = Refusal::BatchExists { planned: begin.spec_digest, refused: spec_digest };
         return refusal::store(&planner.bus, &planner.batches, held, None, &refusal).await;
     }
-    if let Some(control) = facts::control(&planner.batches, batch).await? {
-        return cancel::end_batch(planner, &begin, &control).await;
+    if let Some(request) = facts::cancel_request(&planner.batches, batch).await? {
+        return cancel::end_batch(planner, &begin, &request).await;
     }
     let present = if is_new {
         Shards::none(begin.total_shards)
@@ -112,8 +112,8 @@ async fn settle(
     };
     match planner.publisher.publish(&planner.bus, &begin, &present, cancelled).await? {
         Published::All(jobs) => seal(planner, &begin, jobs).await,
-        Published::Stopped => match facts::control(&planner.batches, batch).await? {
-            Some(control) => cancel::end_batch(planner, &begin, &control).await,
+        Published::Stopped => match facts::cancel_request(&planner.batches, batch).await? {
+            Some(request) => cancel::end_batch(planner, &begin, &request).await,
             // The key changed again since the watch saw it. The next delivery goes by what it says then.
             None => Err(BatchError::ControlGone(batch.clone())),
         },

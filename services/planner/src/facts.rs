@@ -1,7 +1,7 @@
 //! What is stored about a batch: events in RESULTS, the plan message in PLANS, keys in the bucket.
 
 use jetsweep_shared::bus::{Bus, BusError};
-use jetsweep_shared::events::{BatchStatus, Begin, Cancelled, Control, Event, Sealed, decode, encode};
+use jetsweep_shared::events::{BatchStatus, Begin, Cancelled, Control, ControlAction, Event, Sealed, decode, encode};
 use jetsweep_shared::ids::BatchId;
 use jetsweep_shared::subjects::{BatchEvent, control_key, status_key};
 
@@ -46,22 +46,19 @@ pub(crate) async fn pending_plan(bus: &Bus, batch: &BatchId) -> Result<Option<By
     Ok(bus.last(&bus.names.plans_stream(), &bus.names.plan(batch)).await?)
 }
 
-/// What is asked of a batch. Something that cannot be read is logged and counts as nothing.
-pub(crate) async fn control(batches: &Store, batch: &BatchId) -> Result<Option<Control>, BatchError> {
-    let key = control_key(batch);
-    let Some(entry) = entry(batches, &key).await? else {
-        return Ok(None);
-    };
-    Ok(read_control(&entry))
+/// The request to cancel a batch, when there is one.
+pub(crate) async fn cancel_request(batches: &Store, batch: &BatchId) -> Result<Option<Control>, BatchError> {
+    let entry = entry(batches, &control_key(batch)).await?;
+    Ok(entry.as_ref().and_then(read_cancel_request))
 }
 
-/// The control that an entry of the bucket holds, if it holds any.
-pub(crate) fn read_control(entry: &Entry) -> Option<Control> {
+/// The request to cancel that an entry of the bucket holds, if it does. One that cannot be read is logged and ignored.
+pub(crate) fn read_cancel_request(entry: &Entry) -> Option<Control> {
     if entry.operation != Operation::Put {
         return None;
     }
-    match decode(&entry.value) {
-        Ok(control) => Some(control),
+    match decode::<Control>(&entry.value) {
+        Ok(control) => (control.action == ControlAction::Cancel).then_some(control),
         Err(error) => {
             tracing::warn!(key = entry.key, %error, "ignoring a control entry that cannot be read");
             None

@@ -14,6 +14,7 @@ mod cancel;
 mod endpoints;
 mod error;
 mod facts;
+mod header;
 mod intake;
 mod planner;
 mod planning;

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use crate::error::BatchError;
 use crate::facts;
+use crate::header;
 use crate::intake::HeldPlan;
 
 /// Longest explanation in the header of a message in DEAD, in bytes. The status has all of it.
@@ -101,11 +102,8 @@ fn dead_headers(held: &HeldPlan, refusal: &Refusal) -> HeaderMap {
             kept.append(name.clone(), value.clone());
         }
     }
-    // Headers end at a line's end.
-    let mut message = refusal.message().replace(['\r', '\n'], " ");
-    message.truncate(message.floor_char_boundary(LONGEST_HEADER));
     kept.insert(headers::ERROR_CODE, refusal.code());
-    kept.insert(headers::ERROR, message.as_str());
+    kept.insert(headers::ERROR, header::text(&refusal.message(), LONGEST_HEADER).as_str());
     kept.insert(headers::ORIGIN, held.subject());
     // The same at each delivery, so that the message is kept once.
     kept.insert(async_nats::header::NATS_MESSAGE_ID, held.dead_id().as_str());

@@ -6,6 +6,8 @@ use jetsweep_shared::events::headers;
 use jetsweep_shared::ids::{BatchId, Priority};
 use jetsweep_shared::spec::{self, ResolvedSpec};
 
+use crate::header;
+
 /// Largest document, in bytes. Its message in PLANS, and later perhaps in DEAD, has headers as well, and the server
 /// counts them.
 pub(crate) const MAX_BYTES: usize = 1024 * 1024 - 16 * 1024;
@@ -49,16 +51,11 @@ pub(crate) fn read(document: &[u8], message_headers: Option<&HeaderMap>) -> Resu
 }
 
 fn priority_header(message_headers: Option<&HeaderMap>) -> Result<Option<Priority>, Problem> {
-    let Some(name) = header(message_headers, headers::PRIORITY) else {
+    let Some(name) = header::value(message_headers, headers::PRIORITY) else {
         return Ok(None);
     };
     let parsed = name.parse::<Priority>();
     parsed.map(Some).map_err(|error| Problem::new(format!("header {}", headers::PRIORITY), error.to_string()))
-}
-
-/// The value of a header, when the message has it.
-pub(crate) fn header<'a>(headers: Option<&'a HeaderMap>, name: &str) -> Option<&'a str> {
-    headers?.get(name).map(|value| value.as_str())
 }
 
 impl Submission {

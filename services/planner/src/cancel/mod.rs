@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use jetsweep_shared::bus::with_jitter;
-use jetsweep_shared::events::{self, Begin, Cancelled, Control, ControlAction, encode};
+use jetsweep_shared::events::{self, Begin, Cancelled, Control, encode};
 use jetsweep_shared::ids::BatchId;
 use jetsweep_shared::subjects::{BatchEvent, EVERY_CONTROL_KEY, control_batch};
 use jiff::Timestamp;
@@ -56,8 +56,7 @@ async fn follow(planner: &Arc<Planner>, tasks: &TaskTracker, free: &Arc<Semaphor
     let mut entries = planner.batches.watch_with_history(EVERY_CONTROL_KEY).await.map_err(|error| error.to_string())?;
     while let Some(entry) = entries.next().await {
         let entry = entry.map_err(|error| error.to_string())?;
-        let asked = control_batch(&entry.key).zip(facts::read_control(&entry));
-        let Some((batch, Control { action: ControlAction::Cancel, .. })) = asked else {
+        let Some((batch, _)) = control_batch(&entry.key).zip(facts::read_cancel_request(&entry)) else {
             continue;
         };
         if planner.active.cancel(&batch) {
@@ -97,15 +96,15 @@ async fn end_if_asked(planner: &Planner, batch: &BatchId) -> Result<(), BatchErr
         // Asked of a batch that is not there yet: its plan message will meet the control entry.
         return Ok(());
     };
-    match facts::control(&planner.batches, batch).await? {
-        Some(control) => end_batch(planner, &begin, &control).await,
+    match facts::cancel_request(&planner.batches, batch).await? {
+        Some(request) => end_batch(planner, &begin, &request).await,
         None => Ok(()),
     }
 }
 
 /// Drops a batch's queued jobs and says that what has no result will not get one. Does nothing for a batch that has
-/// ended. No job of the batch may be on its way when this is called.
-pub(crate) async fn end_batch(planner: &Planner, begin: &Begin, control: &Control) -> Result<(), BatchError> {
+/// ended. A job that is on its way meanwhile may stay queued: workers skip the jobs of a cancelled batch.
+pub(crate) async fn end_batch(planner: &Planner, begin: &Begin, request: &Control) -> Result<(), BatchError> {
     let batch = &begin.batch_id;
     if facts::cancelled(&planner.bus, batch).await?.is_some() {
         return Ok(());
@@ -120,13 +119,13 @@ pub(crate) async fn end_batch(planner: &Planner, begin: &Begin, control: &Contro
         version: events::VERSION,
         batch_id: batch.clone(),
         generation: begin.generation,
-        reason: control.reason.clone(),
+        reason: request.reason.clone(),
         cancelled_at: Timestamp::now(),
     };
     let subject = planner.bus.names.batch_event(batch, BatchEvent::Cancelled);
     let id = facts::event_id(batch, begin.generation, BatchEvent::Cancelled);
     planner.bus.create(&subject, &id, encode(&cancelled)).await?;
-    tracing::info!(%batch, jobs, reason = control.reason, "cancelled, with the jobs that were still queued");
+    tracing::info!(%batch, jobs, reason = request.reason, "cancelled, with the jobs that were still queued");
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use jetsweep_shared::events::ErrorReply;
 use serde::Serialize;
 
 use crate::error::BatchError;
+use crate::header;
 use crate::refusal;
 use crate::submission;
 
@@ -57,10 +58,8 @@ impl Rejection {
     /// The answer's headers and body.
     pub(super) fn into_message(self) -> (HeaderMap, Bytes) {
         let mut headers = HeaderMap::new();
-        // Headers end at a line's end.
-        let mut short = format!("{}: {}", self.reply.code, self.reply.message).replace(['\r', '\n'], " ");
-        short.truncate(short.floor_char_boundary(LONGEST_HEADER));
-        headers.insert(NATS_SERVICE_ERROR, short.as_str());
+        let short = format!("{}: {}", self.reply.code, self.reply.message);
+        headers.insert(NATS_SERVICE_ERROR, header::text(&short, LONGEST_HEADER).as_str());
         headers.insert(NATS_SERVICE_ERROR_CODE, self.status.to_string().as_str());
         (headers, json(&self.reply))
     }

@@ -12,6 +12,7 @@ use super::reply::Rejection;
 use super::validate::{self, Checked};
 use crate::error::BatchError;
 use crate::facts;
+use crate::header;
 use crate::planner::Planner;
 use crate::refusal;
 use crate::submission;
@@ -54,7 +55,7 @@ pub(super) async fn answer(planner: &Planner, message: &Message) -> Result<Submi
 
 /// The batch id that the request asks for.
 fn named_batch(message: &Message) -> Result<Option<BatchId>, Problem> {
-    let Some(name) = submission::header(message.headers.as_ref(), headers::BATCH) else {
+    let Some(name) = header::value(message.headers.as_ref(), headers::BATCH) else {
         return Ok(None);
     };
     name.parse().map(Some).map_err(|error: jetsweep_shared::ids::InvalidName| {
@@ -97,7 +98,7 @@ async fn known(planner: &Planner, batch: &BatchId, checked: &Checked) -> Result<
 /// Publishes the document to PLANS, where it must be the only one of its batch.
 async fn store(planner: &Planner, batch: &BatchId, message: &Message) -> Result<Creation, Rejection> {
     let mut plan_headers = HeaderMap::new();
-    if let Some(priority) = submission::header(message.headers.as_ref(), headers::PRIORITY) {
+    if let Some(priority) = header::value(message.headers.as_ref(), headers::PRIORITY) {
         plan_headers.insert(headers::PRIORITY, priority);
     }
     let subject = planner.bus.names.plan(batch);

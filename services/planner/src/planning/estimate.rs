@@ -14,12 +14,15 @@ use super::PlanOptions;
 /// Bytes of a row of CSV bars: a date, four prices, a volume.
 const ROW_BYTES: u64 = 60;
 
-/// Time of a run for each bar. Rules, simulation and metrics of a run take about half of it with one or two cheap
-/// indicators; the rest is room for columns that are computed rather than shared.
+/// Time of a run for each bar: rules, simulation and metrics, with room for columns that are computed rather than
+/// shared. Measured over SPY's 5,850 daily bars, runs of built-in templates take 3 to 14 ns of CPU time a bar.
 const NANOS_PER_BAR: u64 = 10;
 
 /// Time of a run whatever its bars.
 const NANOS_PER_RUN: u64 = 1_000;
+
+// The sizes below are upper bounds, as a result must not outgrow what a message may have: real runs take 1,000 to 1,150
+// bytes where these come to 1,350.
 
 /// Bytes of a number with all its digits in a result's JSON, with its comma: `-0.12345678901234567,`.
 const METRIC_BYTES: usize = 20;
@@ -45,7 +48,7 @@ pub(super) fn bars_per_symbol(data: &DataRef, symbol: Option<&Symbol>, root: Opt
         // A source that leaves the root is for the reader of specs to refuse; nothing out there is looked at here.
         let stays_inside = Path::new(&path).components().all(|part| matches!(part, Component::Normal(_)));
         let metadata = stays_inside.then(|| std::fs::metadata(root.join(path)).ok())??;
-        metadata.is_file().then(|| metadata.len() / ROW_BYTES)
+        metadata.is_file().then_some(metadata.len() / ROW_BYTES)
     });
     measured.unwrap_or(PlanOptions::ASSUMED_BARS).max(1)
 }

@@ -66,7 +66,7 @@ fn cut(
     let mut planned = StrategyPlan { runs: 0, shard_runs, cursors: Vec::new() };
     let mut walk = points.walk(0, 0);
     while let Some((cursor, _)) = walk.next_point() {
-        let starts_shard = planned.runs % u64::from(shard_runs) == 0;
+        let starts_shard = planned.runs.is_multiple_of(u64::from(shard_runs));
         if starts_shard {
             planned.cursors.push(cursor);
         }

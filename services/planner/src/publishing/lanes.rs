@@ -1,7 +1,7 @@
 //! Room in the queue: at most so many jobs wait for one runner and priority.
 //!
-//! Each priority is a *lane*. A batch takes *seats* in its lane, a turn's worth at a time, and publishes one job a
-//! seat. Seats are handed out in the order in which they are asked for, which is what makes batches take turns.
+//! Each priority is a *lane*. A batch that publishes has a *place* in its lane, and takes *seats* there, a turn's worth
+//! at a time, for one job each.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -15,6 +15,7 @@ use jetsweep_shared::subjects::NATIVE;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use super::rotation::{Member, Rotation};
 use crate::error::PlannerError;
 
 /// Time between two looks at a queue while somebody waits for room. A queue of the default depth holds seconds of work.
@@ -41,14 +42,14 @@ impl Lanes {
         })
     }
 
-    /// Seats for `count` jobs, once the lane has room for all of them.
-    pub(super) async fn seats(&self, priority: Priority, count: usize) -> Vec<Seat> {
+    /// A place in the lane of a priority, for one batch.
+    pub(super) fn enter(&self, priority: Priority) -> Place {
         let lane = match priority {
             Priority::High => &self.high,
             Priority::Normal => &self.normal,
             Priority::Low => &self.low,
         };
-        lane.take_seats(count).await
+        Place { lane: lane.clone(), member: lane.batches.join() }
     }
 
     /// Gives out room as it appears, until `shutdown`.
@@ -62,13 +63,32 @@ impl Lanes {
     }
 }
 
+/// A batch's place in a lane.
+#[derive(Debug)]
+pub(super) struct Place {
+    lane: Arc<Lane>,
+    member: Member,
+}
+
+impl Place {
+    /// Seats for a turn of `count` jobs, once it is this batch's turn and the lane has room for all of them.
+    pub(super) async fn seats(&self, count: usize) -> Vec<Seat> {
+        self.member.turn().await;
+        let seats = self.lane.take_seats(count).await;
+        self.member.taken();
+        seats
+    }
+}
+
 /// The queue of one priority.
 #[derive(Debug)]
 struct Lane {
     consumer: PullConsumer,
     stream: jetstream::stream::Stream<()>,
     depth: u64,
-    /// Free seats; first come, first served.
+    /// The batches that publish.
+    batches: Arc<Rotation>,
+    /// Free seats.
     free: Semaphore,
     /// Free and taken seats that were ever put in, less those that were removed.
     supplied: AtomicU64,
@@ -101,6 +121,7 @@ impl Lane {
             consumer,
             stream,
             depth,
+            batches: Arc::default(),
             free: Semaphore::new(0),
             supplied: AtomicU64::new(0),
             left: AtomicU64::new(0),

@@ -2,6 +2,7 @@
 
 mod jobs;
 mod lanes;
+mod rotation;
 mod shards;
 
 use std::sync::Arc;
@@ -73,60 +74,66 @@ impl Publisher {
         present: &Shards,
         stop: &CancellationToken,
     ) -> Result<Published, BatchError> {
+        let mut under_way = JoinSet::new();
+        let publishing = async {
+            let jobs = self.send(bus, begin, present, &mut under_way).await?;
+            land(&mut under_way).await?;
+            Ok(Published::All(jobs))
+        };
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            published = publishing => return published,
+        }
+        // Past this time what is still under way is given up on.
+        if let Ok(landed) = tokio::time::timeout(LANDING_TIME, land(&mut under_way)).await {
+            landed?;
+        }
+        under_way.shutdown().await;
+        Ok(Published::Stopped)
+    }
+
+    /// Sends the missing jobs on their way, turn by turn, and returns how many they are.
+    async fn send(
+        &self,
+        bus: &Bus,
+        begin: &Begin,
+        present: &Shards,
+        under_way: &mut UnderWay,
+    ) -> Result<u64, BatchError> {
         let mut writer = JobWriter::new(begin);
-        let mut in_flight = JoinSet::new();
         let mut jobs = 0;
+        // Left with the last job sent: whoever waits for acks only must not hold up the others' turns.
+        let place = self.lanes.enter(begin.priority);
         for turn in shards::turns(&begin.plan, present, self.turn as usize) {
-            let seats = tokio::select! {
-                biased;
-                () = stop.cancelled() => return land(in_flight).await,
-                seats = self.lanes.seats(begin.priority, turn.len()) => seats,
-            };
+            let seats = place.seats(turn.len()).await;
             for (shard, seat) in turn.into_iter().zip(seats) {
-                let permit = tokio::select! {
-                    biased;
-                    () = stop.cancelled() => return land(in_flight).await,
-                    permit = self.in_flight.clone().acquire_owned() => permit,
-                };
-                while let Some(done) = in_flight.try_join_next() {
+                let permit = self.in_flight.clone().acquire_owned().await;
+                while let Some(done) = under_way.try_join_next() {
                     stored(done)?;
                 }
                 let message = writer.write(shard, &bus.names);
                 let bus = bus.clone();
-                in_flight.spawn(async move {
+                under_way.spawn(async move {
                     let _held_until_stored = (seat, permit);
                     bus.publish(&message.subject, &message.id, message.payload).await
                 });
                 jobs += 1;
             }
         }
-        loop {
-            let done = tokio::select! {
-                biased;
-                () = stop.cancelled() => return land(in_flight).await,
-                done = in_flight.join_next() => done,
-            };
-            match done {
-                Some(done) => stored(done)?,
-                None => return Ok(Published::All(jobs)),
-            };
-        }
+        Ok(jobs)
     }
 }
 
-/// Waits a little for the jobs under way, then gives up on them.
-async fn land(mut in_flight: JoinSet<Result<Stored, BusError>>) -> Result<Published, BatchError> {
-    let landing = async {
-        while let Some(done) = in_flight.join_next().await {
-            stored(done)?;
-        }
-        Ok::<(), BatchError>(())
-    };
-    if let Ok(landed) = tokio::time::timeout(LANDING_TIME, landing).await {
-        landed?;
+/// Jobs on their way to the stream.
+type UnderWay = JoinSet<Result<Stored, BusError>>;
+
+/// Waits until each job under way is stored.
+async fn land(under_way: &mut UnderWay) -> Result<(), BatchError> {
+    while let Some(done) = under_way.join_next().await {
+        stored(done)?;
     }
-    in_flight.shutdown().await;
-    Ok(Published::Stopped)
+    Ok(())
 }
 
 fn stored(done: Result<Result<Stored, BusError>, JoinError>) -> Result<Stored, BatchError> {

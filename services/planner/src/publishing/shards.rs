@@ -1,6 +1,5 @@
 //! Which shards of a batch still need a job, and in which portions they get it.
 
-use async_nats::jetstream;
 use futures::TryStreamExt;
 use jetsweep_shared::bus::{Bus, BusError};
 use jetsweep_shared::events::Begin;
@@ -25,20 +24,22 @@ impl Shards {
         let mut present = Self::none(begin.total_shards);
         let (names, batch, generation) = (&bus.names, &begin.batch_id, begin.generation);
         // Jobs first: a job leaves the queue after its result is stored, so none is missed in between.
-        for subject in subjects(bus, names.jobs_stream(), names.jobs_of_batch(batch)).await? {
-            if let Some(job) = names.parse_job(&subject)
+        for_each_subject(bus, &names.jobs_stream(), &names.jobs_of_batch(batch), |subject| {
+            if let Some(job) = names.parse_job(subject)
                 && job.generation == generation
             {
                 present.insert(job.shard);
             }
-        }
-        for subject in subjects(bus, names.results_stream(), names.results_of_batch(batch)).await? {
-            if let Some(ResultSubject::Shard { generation: of_generation, shard, .. }) = names.parse_result(&subject)
-                && of_generation == generation
+        })
+        .await?;
+        for_each_subject(bus, &names.results_stream(), &names.results_of_batch(batch), |subject| {
+            if let Some(ResultSubject::Shard { generation: of, shard, .. }) = names.parse_result(subject)
+                && of == generation
             {
                 present.insert(shard);
             }
-        }
+        })
+        .await?;
         Ok(present)
     }
 
@@ -54,14 +55,16 @@ impl Shards {
     }
 }
 
-/// The subjects of a stream that match `filter`. The server lists up to 100,000 at a time, the client asks page by
-/// page.
-async fn subjects(bus: &Bus, stream: String, filter: String) -> Result<Vec<String>, BusError> {
+/// Visits the subjects of a stream that match `filter`. The server lists up to 100,000 at a time, the client asks page by
+/// page, and no more than a page is held.
+async fn for_each_subject(bus: &Bus, stream: &str, filter: &str, mut visit: impl FnMut(&str)) -> Result<(), BusError> {
     let failed = |reason: String| BusError::Read { what: format!("the subjects {filter} of {stream}"), reason };
-    let handle: jetstream::stream::Stream<()> =
-        bus.jetstream.get_stream_no_info(&stream).await.map_err(|error| failed(error.to_string()))?;
-    let pages = handle.info_with_subjects(&filter).await.map_err(|error| failed(error.to_string()))?;
-    pages.map_ok(|(subject, _)| subject).try_collect().await.map_err(|error| failed(error.to_string()))
+    let handle = bus.jetstream.get_stream_no_info(stream).await.map_err(|error| failed(error.to_string()))?;
+    let mut subjects = handle.info_with_subjects(filter).await.map_err(|error| failed(error.to_string()))?;
+    while let Some((subject, _)) = subjects.try_next().await.map_err(|error| failed(error.to_string()))? {
+        visit(&subject);
+    }
+    Ok(())
 }
 
 /// The shards of a plan that are not `present`, in portions of up to `longest` shards of one symbol.

@@ -65,6 +65,21 @@ async fn after_a_shutdown_another_planner_goes_on_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_waits_for_room_is_not_given_away() {
+    let mut stage = Stage::set(DEPTH).await;
+    stage.config.worker.ack_wait_seconds = 1;
+    let _planner = stage.start_planner().await;
+    stage.publish_spec(&batch("b1"), &spec("s")).await;
+    stage.until_jobs(DEPTH).await;
+    // Not for anything to happen: for several ack waits to pass without a redelivery.
+    tokio::time::sleep(stage.config.worker.ack_wait() * 3).await;
+    let names = &stage.bus.names;
+    let plans = stage.bus.jetstream.get_stream(names.plans_stream()).await.unwrap();
+    let consumer = plans.consumer_info(names.planner_consumer()).await.unwrap();
+    assert_eq!((consumer.delivered.consumer_sequence, consumer.num_ack_pending), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_sealed_batch_is_left_as_it_is() {
     let stage = Stage::set(2_000).await;
     let planner = stage.start_planner().await;
