@@ -24,8 +24,13 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// Which server a session uses.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Server<'a> {
-    /// One of its own, whose files are in this folder.
-    Own(&'a Path),
+    /// One of its own.
+    Own {
+        /// The program.
+        program: &'a Path,
+        /// Folder of its files.
+        folder: &'a Path,
+    },
     /// The one the configuration names.
     Configured,
 }
@@ -91,9 +96,9 @@ impl Session {
         config.worker.ack_wait_seconds = ACK_WAIT.as_secs();
         let server = match server {
             Server::Configured => None,
-            Server::Own(folder) => {
-                let started = NatsServer::start(folder, config.nats.server_binary.as_deref()).await;
-                let server = started.map_err(|error| SessionError::Server(Arc::new(error)))?;
+            Server::Own { program, folder } => {
+                let server =
+                    NatsServer::start(folder, program).await.map_err(|error| SessionError::Server(Arc::new(error)))?;
                 config.nats.url = server.url();
                 config.nats.credentials = None;
                 config.nats.user = Some(server.user().to_owned());

@@ -42,24 +42,28 @@ impl WorkerArgs {
     }
 }
 
+/// Most runs that `bench` makes of a kind: more than this, and periods would go beyond what templates allow.
+const MOST_RUNS: u64 = 150_000;
+
 /// Arguments of `jetsweep bench`.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Example:\n  jetsweep bench --data data/sample --output json > bench.json")]
 pub(crate) struct BenchArgs {
-    /// Folder of daily bars, one <symbol>.csv a symbol [default: data/sample]
     #[command(flatten)]
     pub(crate) data: DataArgs,
     /// Light runs: SMA crossings over daily bars
-    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(0..=MOST_RUNS))]
     pub(crate) light: u64,
     /// Heavy runs: several indicators over hourly bars
-    #[arg(long, value_name = "N", default_value_t = 5_000)]
+    #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(0..=MOST_RUNS))]
     pub(crate) heavy: u64,
     /// Pairs of measurements, end to end and engine alone, of which the medians are told
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub(crate) pairs: usize,
     #[command(flatten)]
     pub(crate) slots: SlotsArgs,
+    #[command(flatten)]
+    pub(crate) state: StateArgs,
     /// nats-server program to start [default: the one on PATH, else .tools/nats-server]
     #[arg(long, value_name = "FILE")]
     pub(crate) nats_server: Option<std::path::PathBuf>,
@@ -69,6 +73,7 @@ impl BenchArgs {
     /// Sets what these options say.
     pub(crate) fn set(&self, overrides: &mut Overrides) {
         self.slots.set(overrides);
+        self.state.set(overrides);
         let server = self.nats_server.as_ref().map(|path| path.display());
         overrides.set_if_given("nats.server_binary", "--nats-server", server);
     }

@@ -45,7 +45,7 @@ pub(crate) fn execute(command: Command, app: &App) -> Answer {
         Command::Planner(_) => wait_for(roles::planner(app)),
         Command::Worker(_) => wait_for(roles::worker(app)),
         Command::Consolidator(_) => wait_for(roles::consolidator(app)),
-        Command::Bench(args) => wait_for(bench::execute(args, app)),
+        Command::Bench(args) => bench::execute(&args, app),
     }
 }
 

@@ -10,7 +10,7 @@ pub(crate) mod data;
 mod report;
 mod stages;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_nats::HeaderMap;
@@ -27,7 +27,7 @@ use crate::cli::RunArgs;
 use crate::commands::Answer;
 use crate::failure::{Failure, OrFail};
 use crate::interrupt;
-use crate::local::{Batches, Connection, StateDir, StateLock};
+use crate::local::{Batches, Connection, StateDir, StateLock, nats_server};
 use crate::output::Format;
 use crate::output::number::{counted, grouped};
 use crate::progress::{self, Ui};
@@ -48,9 +48,10 @@ pub(crate) async fn execute(args: RunArgs, app: &App) -> Answer {
         return Ok(Box::new(RunReport::of_finished(&batch, summary, &app.config.database())));
     }
     batch.check_data(app)?;
+    let program = own_server(&app.config, &batch.doing())?;
     stages.prepared();
     let ui = Ui::new(app.format);
-    let report = Run { batch: &batch, app, ui, stages }.execute().await?;
+    let report = Run { batch: &batch, app, program, ui, stages }.execute().await?;
     Ok(Box::new(report))
 }
 
@@ -58,6 +59,8 @@ pub(crate) async fn execute(args: RunArgs, app: &App) -> Answer {
 struct Run<'a> {
     batch: &'a Batch,
     app: &'a App,
+    /// The server to start; `None` when a running one is used.
+    program: Option<PathBuf>,
     ui: Ui,
     stages: Stages,
 }
@@ -107,12 +110,14 @@ impl Run<'_> {
         let doing = self.batch.doing();
         let id = &self.batch.record.batch_id;
         let folder = state.nats(id);
-        let is_own_server = config.origin("nats.url") == Origin::Default;
-        let server = if is_own_server { Server::Own(&folder) } else { Server::Configured };
-        if !is_own_server {
-            let url = jetsweep_shared::config::redact_url(&config.nats.url);
-            self.ui.say(&format!("using NATS at {url} (from {})", config.origin("nats.url")));
-        }
+        let server = match &self.program {
+            Some(program) => Server::Own { program, folder: &folder },
+            None => {
+                let url = jetsweep_shared::config::redact_url(&config.nats.url);
+                self.ui.say(&format!("using NATS at {url} (from {})", config.origin("nats.url")));
+                Server::Configured
+            }
+        };
         let mut session = Session::start(config, server).await.or_broken(|| &doing)?;
         let connection = Connection::of(&session.config, id);
         let published = connection.publish(state).or_broken(|| format!("write {}", state.connection().display()))?;
@@ -141,7 +146,7 @@ impl Run<'_> {
             let cause = anyhow::anyhow!("the batch ended, but {} does not have it", config.database().display());
             return Err(Failure::broken(&doing, cause));
         };
-        let is_done = is_own_server && summary.dead == 0;
+        let is_done = self.program.is_some() && summary.dead == 0;
         let report =
             RunReport::new(self.batch, summary, &config.database(), worker, config.worker.slots, server_memory);
         Ok((report, is_done))
@@ -197,6 +202,17 @@ impl Run<'_> {
             Ok(None) | Err(_) => String::new(),
         }
     }
+}
+
+/// The server program to start; `None` when the configuration names a running server.
+pub(crate) fn own_server(config: &Config, doing: &str) -> Result<Option<PathBuf>, Failure> {
+    if config.origin("nats.url") != Origin::Default {
+        return Ok(None);
+    }
+    let configured = config.nats.server_binary.as_deref();
+    let found = nats_server::find(configured).map(Some);
+    // Without a name given, a missing program is the machine's fault; a wrong name is the user's.
+    if configured.is_some() { found.or_bad_input(|| doing) } else { found.or_broken(|| doing) }
 }
 
 /// Puts the spec where the planner finds it, unless the batch is planned already.

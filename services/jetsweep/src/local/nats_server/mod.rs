@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal};
 use tokio::sync::{oneshot, watch};
 
-pub(crate) use binary::BinaryError;
+pub(crate) use binary::find;
 pub(crate) use process::StartError;
 
 use process::Process;
@@ -49,9 +49,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// A server that cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServerError {
-    /// There is no program.
-    #[error(transparent)]
-    Binary(#[from] BinaryError),
     /// It does not start.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -104,15 +101,15 @@ impl Shared {
 }
 
 impl NatsServer {
-    /// Starts a server whose files all lie in `folder`, and waits until it takes connections.
+    /// Starts `program`, as [`find`] found it, with all its files in `folder`, and waits until it takes connections.
     ///
     /// # Errors
     ///
-    /// When there is no program, or it does not start.
-    pub(crate) async fn start(folder: &Path, configured: Option<&Path>) -> Result<Self, ServerError> {
+    /// When it does not start.
+    pub(crate) async fn start(folder: &Path, program: &Path) -> Result<Self, ServerError> {
         let keeper = Keeper {
             folder: folder.to_owned(),
-            configured: configured.map(Path::to_owned),
+            program: program.to_owned(),
             password: random_password(),
             shared: Arc::default(),
         };
@@ -203,7 +200,7 @@ impl State {
 /// What the thread works with.
 struct Keeper {
     folder: PathBuf,
-    configured: Option<PathBuf>,
+    program: PathBuf,
     password: String,
     shared: Arc<Shared>,
 }
@@ -215,16 +212,12 @@ impl Keeper {
         started: oneshot::Sender<Result<u16, ServerError>>,
         given_up: &watch::Sender<Option<Arc<ServerError>>>,
     ) {
-        let first = binary::find(self.configured.as_deref()).map_err(ServerError::from).and_then(|program| {
-            leftover::stop(&self.folder);
-            let process = self.start(&program, None)?;
-            Ok((program, process))
-        });
-        let (program, mut process) = match first {
-            Ok(first) => first,
+        leftover::stop(&self.folder);
+        let mut process = match self.start(None) {
+            Ok(process) => process,
             Err(error) => {
                 // The owner waits for nothing else.
-                let _ = started.send(Err(error));
+                let _ = started.send(Err(error.into()));
                 return;
             }
         };
@@ -247,7 +240,7 @@ impl Keeper {
             }
             tracing::warn!("nats-server died, starting it again");
             std::thread::sleep(FIRST_PAUSE * (1 << (quick_deaths - 1)));
-            process = match self.start(&program, Some(port)) {
+            process = match self.start(Some(port)) {
                 Ok(process) => process,
                 Err(error) => {
                     given_up.send_replace(Some(Arc::new(error.into())));
@@ -257,9 +250,9 @@ impl Keeper {
         }
     }
 
-    fn start(&self, program: &Path, port: Option<u16>) -> Result<Process, StartError> {
+    fn start(&self, port: Option<u16>) -> Result<Process, StartError> {
         let settings = Settings { folder: &self.folder, port, user: USER, password: &self.password };
-        let process = Process::start(program, &settings)?;
+        let process = Process::start(&self.program, &settings)?;
         let pid = process.pid();
         let file = self.folder.join(PID);
         // Without the file a left-over server is not found, which it only is where Linux does not end it with us.
