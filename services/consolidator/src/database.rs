@@ -71,6 +71,13 @@ impl DatabaseError {
     pub(crate) fn sql(doing: &'static str) -> impl FnOnce(duckdb::Error) -> Self {
         move |source| Self::Sql { doing, source }
     }
+
+    /// Whether the same may work later: too little memory or disk, rather than something wrong with what is written.
+    pub(crate) fn is_temporary(&self) -> bool {
+        let Self::Sql { source: duckdb::Error::DuckDBFailure(_, Some(words)), .. } = self else { return false };
+        let is_fatal = words.contains("FATAL Error") || words.contains("has been invalidated");
+        !is_fatal && ["Out of Memory Error", "IO Error", "TransactionContext Error"].iter().any(|k| words.contains(k))
+    }
 }
 
 /// How much of the machine DuckDB may use.

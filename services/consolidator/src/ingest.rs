@@ -106,7 +106,7 @@ impl Reader {
         if *read.source == source && info.state.last_sequence >= read.sequence {
             return Ok(read);
         }
-        tracing::warn!(
+        tracing::info!(
             stream = source.stream,
             created = source.created,
             last = info.state.last_sequence,

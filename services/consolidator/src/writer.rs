@@ -207,7 +207,7 @@ impl Writer {
                     }
                     break;
                 }
-                Err(error) if self.shutdown.is_cancelled() => return Err(error.into()),
+                Err(error) if self.shutdown.is_cancelled() || !error.is_temporary() => return Err(error.into()),
                 Err(error) => {
                     tracing::error!(%error, "cannot commit results now, trying again");
                     if self.wait(pause) == Next::Stop {

@@ -1,0 +1,8 @@
+//! The consolidator with a real NATS server and real DuckDB files.
+
+mod kill;
+mod query;
+mod reader;
+mod serve;
+mod store;
+mod support;

@@ -1,0 +1,300 @@
+//! The store by itself: what one transaction holds, and what survives when it does not happen.
+
+use std::sync::Arc;
+
+use jetsweep_consolidator::store::{Applied, Rejection, Source, Store};
+use jetsweep_consolidator::{DatabaseError, LogEvent};
+use jetsweep_shared::events::BatchState;
+
+use crate::support::{
+    RUNS, SHARDS, assert_row, begin, begin_event, cancelled, dead, resources, result, result_event, rows, sealed,
+    value, whole_batch, with_a_failure, write,
+};
+
+fn place() -> (tempfile::TempDir, std::path::PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("deep/results.duckdb");
+    (folder, path)
+}
+
+fn rejected_with(applied: &Applied) -> &'static str {
+    match applied {
+        Applied::Rejected(Rejection { code, .. }) => code,
+        other => panic!("{other:?} is no rejection"),
+    }
+}
+
+#[test]
+fn rows_equal_results_to_the_bit() {
+    let (_folder, path) = place();
+    let begin = begin("b", 0);
+    let mut store = Store::open(&path, resources()).unwrap();
+    let applied = write(&mut store, whole_batch(&begin));
+    assert!(applied.iter().all(|applied| *applied == Applied::Changed), "{applied:?}");
+    drop(store);
+
+    let stored = rows(&path, "SELECT * FROM backtest_results ORDER BY run");
+    assert_eq!(stored.len() as u64, RUNS);
+    let mut next = 0;
+    for shard in 0..SHARDS {
+        let result = result(&begin, shard);
+        for index in 0..result.runs.count as usize {
+            assert_row(&stored[next], &result, index);
+            next += 1;
+        }
+    }
+    let columns = jetsweep_consolidator::result_columns();
+    assert!(stored[0].keys().eq(columns.iter().map(|(name, _)| *name)), "the columns are in the order of the schema");
+}
+
+#[test]
+fn order_and_duplicates_change_nothing() {
+    let (_folder, path) = place();
+    let begin = begin("b", 0);
+    let mut store = Store::open(&path, resources()).unwrap();
+    let mut shards: Vec<u32> = (0..SHARDS).rev().collect();
+    shards.extend(0..SHARDS);
+    let mut events = vec![begin_event(&begin), LogEvent::Sealed(sealed(&begin))];
+    events.extend(shards.iter().map(|shard| result_event(result(&begin, *shard))));
+    let applied = write(&mut store, events.clone());
+    assert!(applied[..2 + SHARDS as usize].iter().all(|applied| *applied == Applied::Changed));
+    assert!(applied[2 + SHARDS as usize..].iter().all(|applied| *applied == Applied::Duplicate));
+    // Everything again, after the batch was dropped from memory at its end.
+    let again = write(&mut store, events);
+    assert!(again.iter().all(|applied| *applied == Applied::Duplicate), "{again:?}");
+    let status = store.statuses().unwrap().remove(0);
+    assert_eq!((status.state, status.succeeded, status.done()), (BatchState::Completed, RUNS, RUNS));
+    drop(store);
+    assert_eq!(value(&path, "SELECT count(*) FROM backtest_results"), RUNS);
+    assert_eq!(value(&path, "SELECT count(DISTINCT run) FROM backtest_results"), RUNS);
+    assert_eq!(value(&path, "SELECT count(*) FROM shards"), SHARDS);
+}
+
+#[test]
+fn failed_and_dead_runs_have_rows_with_reasons() {
+    let (_folder, path) = place();
+    let begin = begin("b", 0);
+    let mut store = Store::open(&path, resources()).unwrap();
+    let failing = with_a_failure(&begin, 0);
+    write(&mut store, [begin_event(&begin), result_event(failing.clone()), result_event(dead(&begin, 1))]);
+    let status = store.statuses().unwrap().remove(0);
+    assert_eq!((status.state, status.succeeded, status.failed, status.dead), (BatchState::Running, 3, 1, 2));
+    drop(store);
+
+    let stored = rows(&path, "SELECT * FROM backtest_results ORDER BY run");
+    assert_row(&stored[0], &failing, 0);
+    assert_eq!((&stored[1]["status"], &stored[1]["error_code"]), (&"failed".into(), &"panic".into()));
+    assert_eq!(stored[1]["error_message"], "index 7 is out of bounds");
+    assert!(stored[1]["sharpe"].is_null() && stored[1]["block_returns"].is_null() && stored[1]["bars"].is_null());
+    assert_eq!(stored[1]["params"]["slow"], 100, "a failed run says what it tried");
+    for run in [4, 5] {
+        assert_eq!((&stored[run]["status"], &stored[run]["error_code"]), (&"dead".into(), &"killed_worker".into()));
+        assert!(stored[run]["sharpe"].is_null() && stored[run]["data_digest"].is_null());
+        assert_eq!(stored[run]["params"]["fast"], 15, "the plan says what a dead run would have tried");
+    }
+    assert_eq!(rows(&path, "FROM failures ORDER BY status").len(), 2);
+}
+
+#[test]
+fn what_was_not_committed_is_read_again() {
+    let (_folder, path) = place();
+    let begin = begin("b", 0);
+    let events = whole_batch(&begin);
+    let source = Arc::new(Source { stream: "TEST".to_owned(), created: "then".to_owned() });
+    // A process that dies after every event: the first half of the times before its commit, then after it.
+    for committed in 0..events.len() {
+        for commits in [false, true] {
+            let mut store = Store::open(&path, resources()).unwrap();
+            let sequence = store.position("TEST").unwrap().map_or(0, |position| position.sequence);
+            assert_eq!(sequence, committed as u64, "the position is that of the rows");
+            assert_eq!(store.apply(&events[committed], sequence + 1).unwrap(), Applied::Changed);
+            store.pass(&source, sequence + 1);
+            if commits {
+                store.commit().unwrap();
+            }
+        }
+    }
+    let store = Store::open(&path, resources()).unwrap();
+    assert_eq!(store.statuses().unwrap()[0].state, BatchState::Completed);
+    drop(store);
+    assert_eq!(value(&path, "SELECT count(DISTINCT run) FROM backtest_results"), RUNS);
+    assert_eq!(value(&path, "SELECT count(*) FROM backtest_results"), RUNS);
+}
+
+#[test]
+fn an_older_copy_catches_up() {
+    let (folder, path) = place();
+    let begin = begin("b", 0);
+    let events = whole_batch(&begin);
+    let mut store = Store::open(&path, resources()).unwrap();
+    write(&mut store, events[..4].to_vec());
+    drop(store);
+    let copy = folder.path().join("copy.duckdb");
+    std::fs::copy(&path, &copy).unwrap();
+    let mut store = Store::open(&path, resources()).unwrap();
+    write(&mut store, events[4..].to_vec());
+    drop(store);
+
+    let mut store = Store::open(&copy, resources()).unwrap();
+    assert_eq!(store.position("TEST").unwrap().unwrap().sequence, 4);
+    let applied = write(&mut store, events[4..].to_vec());
+    assert!(applied.iter().all(|applied| *applied == Applied::Changed));
+    drop(store);
+    let all = "SELECT * FROM backtest_results ORDER BY run";
+    assert_eq!(rows(&copy, all), rows(&path, all));
+}
+
+#[test]
+fn a_later_generation_replaces_rows() {
+    let (_folder, path) = place();
+    let (first, second) = (begin("b", 0), begin("b", 1));
+    let mut store = Store::open(&path, resources()).unwrap();
+    let mut events = whole_batch(&first);
+    events[1] = result_event(dead(&first, 0));
+    events[2] = result_event(with_a_failure(&first, 1));
+    // The retry begins in the same group in which the first generation ends.
+    events.push(begin_event(&second));
+    events.push(result_event(result(&second, 0)));
+    events.push(result_event(result(&first, 0)));
+    let applied = write(&mut store, events);
+    assert_eq!(applied.last(), Some(&Applied::Superseded), "a late result of the first generation");
+    let status = store.statuses().unwrap().remove(0);
+    assert_eq!((status.state, status.succeeded, status.failed, status.dead), (BatchState::Running, 29, 1, 0));
+
+    let rest = (1..SHARDS).map(|shard| result_event(result(&second, shard)));
+    write(&mut store, rest.chain([LogEvent::Sealed(sealed(&second))]));
+    let status = store.statuses().unwrap().remove(0);
+    assert_eq!((status.state, status.succeeded, status.done()), (BatchState::Completed, RUNS, RUNS));
+    drop(store);
+    let stored = rows(&path, "SELECT * FROM backtest_results ORDER BY run");
+    assert_eq!(stored.len() as u64, RUNS);
+    assert_row(&stored[0], &result(&second, 0), 0);
+    assert_row(&stored[29], &result(&second, SHARDS - 1), stored.len() - 1 - 26);
+}
+
+#[test]
+fn cancelling_counts_what_has_no_result() {
+    let (_folder, path) = place();
+    let first = begin("b", 0);
+    let mut store = Store::open(&path, resources()).unwrap();
+    let applied = write(
+        &mut store,
+        [
+            begin_event(&first),
+            result_event(result(&first, 3)),
+            LogEvent::Cancelled(cancelled(&first)),
+            result_event(result(&first, 5)),
+            LogEvent::Cancelled(cancelled(&first)),
+        ],
+    );
+    assert_eq!(applied[2..], [Applied::Changed, Applied::Duplicate, Applied::Duplicate]);
+    let status = store.statuses().unwrap().remove(0);
+    assert_eq!((status.state, status.succeeded, status.cancelled), (BatchState::Cancelled, 4, RUNS - 4));
+
+    // A retry of a cancelled batch computes it all.
+    let second = begin("b", 1);
+    let results = (0..SHARDS).map(|shard| result_event(result(&second, shard)));
+    let events = std::iter::once(begin_event(&second)).chain(results).chain([LogEvent::Sealed(sealed(&second))]);
+    write(&mut store, events);
+    let status = store.statuses().unwrap().remove(0);
+    assert_eq!((status.state, status.succeeded, status.cancelled), (BatchState::Completed, RUNS, 0));
+    drop(store);
+    assert_eq!(value(&path, "SELECT count(*) FROM shards WHERE outcome = 'cancelled'"), SHARDS - 1);
+    assert_eq!(value(&path, "SELECT count(*) FROM backtest_results"), RUNS);
+}
+
+#[test]
+fn cancelling_a_retry_keeps_the_rows_there_are() {
+    let (_folder, path) = place();
+    let (first, second) = (begin("b", 0), begin("b", 1));
+    let mut store = Store::open(&path, resources()).unwrap();
+    let mut events = whole_batch(&first);
+    events.extend([begin_event(&second), result_event(result(&second, 0)), LogEvent::Cancelled(cancelled(&second))]);
+    write(&mut store, events);
+    let status = store.statuses().unwrap().remove(0);
+    assert_eq!((status.state, status.succeeded, status.cancelled), (BatchState::Completed, RUNS, 0));
+}
+
+#[test]
+fn a_batch_cancelled_after_its_last_result_is_complete() {
+    let (_folder, path) = place();
+    let begin = begin("b", 0);
+    let mut store = Store::open(&path, resources()).unwrap();
+    let mut events = whole_batch(&begin);
+    events.pop();
+    write(&mut store, events);
+    assert_eq!(store.statuses().unwrap()[0].state, BatchState::Running, "more jobs may come until it is sealed");
+    write(&mut store, [LogEvent::Cancelled(cancelled(&begin))]);
+    assert_eq!(store.statuses().unwrap()[0].state, BatchState::Completed);
+}
+
+#[test]
+fn what_contradicts_the_plan_is_rejected() {
+    let (_folder, path) = place();
+    let begin = begin("b", 0);
+    let mut store = Store::open(&path, resources()).unwrap();
+    let unknown = write(&mut store, [result_event(result(&begin, 0))]);
+    assert_eq!(rejected_with(&unknown[0]), Rejection::UNKNOWN_BATCH);
+
+    let mut other_range = result(&begin, 0);
+    other_range.runs.start += 1;
+    let mut other_spec = result(&begin, 1);
+    other_spec.spec_digest = "another".to_owned();
+    let mut other_symbol = result(&begin, 2);
+    other_symbol.symbol = "MSFT".parse().unwrap();
+    let mut no_such_shard = result(&begin, 3);
+    no_such_shard.shard = SHARDS;
+    let mut other_plan = begin.clone();
+    other_plan.spec_digest = "another".to_owned();
+    let mut later = result(&begin, 4);
+    later.generation = 1;
+    let mut no_count = result(&begin, 4);
+    no_count.metrics["trade_count"][0] = Some(1.5);
+    let applied = write(
+        &mut store,
+        [
+            begin_event(&begin),
+            result_event(result(&begin, 0)),
+            result_event(other_range),
+            result_event(other_spec),
+            result_event(other_symbol),
+            result_event(no_such_shard),
+            begin_event(&other_plan),
+            result_event(later),
+            result_event(no_count),
+        ],
+    );
+    let codes: Vec<_> = applied[2..].iter().map(rejected_with).collect();
+    let (plan, unknown, malformed) = (Rejection::NOT_OF_PLAN, Rejection::UNKNOWN_BATCH, Rejection::MALFORMED);
+    assert_eq!(codes, [plan, plan, plan, plan, plan, unknown, malformed]);
+    let status = store.statuses().unwrap().remove(0);
+    assert_eq!(status.done(), 4, "what is rejected counts for nothing");
+    assert_eq!(store.position("TEST").unwrap().unwrap().sequence, 10, "the position passes what is rejected");
+}
+
+#[test]
+fn many_batches_take_turns() {
+    let (_folder, path) = place();
+    let mut store = Store::open(&path, resources()).unwrap();
+    let begins: Vec<_> = (0..40).map(|number| begin(&format!("b{number}"), 0)).collect();
+    write(&mut store, begins.iter().map(begin_event));
+    for shard in 0..SHARDS {
+        write(&mut store, begins.iter().map(|begin| result_event(result(begin, shard))));
+    }
+    write(&mut store, begins.iter().map(|begin| LogEvent::Sealed(sealed(begin))));
+    let statuses = store.statuses().unwrap();
+    assert_eq!(statuses.len(), 40);
+    assert!(statuses.iter().all(|status| status.state == BatchState::Completed && status.succeeded == RUNS));
+}
+
+#[test]
+fn a_database_of_a_later_version_is_refused() {
+    let (_folder, path) = place();
+    drop(Store::open(&path, resources()).unwrap());
+    let connection = duckdb::Connection::open(&path).unwrap();
+    connection.execute_batch("UPDATE schema_version SET version = 99").unwrap();
+    drop(connection);
+    let error = Store::open(&path, resources()).unwrap_err();
+    assert!(matches!(error, DatabaseError::Newer { found: 99, .. }), "{error}");
+    assert!(error.to_string().ends_with("upgrade jetsweep"), "{error}");
+}
