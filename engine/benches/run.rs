@@ -8,7 +8,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use jetsweep_engine::bars::{Bars, BarsColumns};
 use jetsweep_engine::execution::Execution;
 use jetsweep_engine::mask::Mask;
-use jetsweep_engine::simulation::{replay, simulate};
+use jetsweep_engine::simulation::{Signals, replay, simulate};
 
 const SPY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../data/sample/SPY.csv");
 
@@ -56,14 +56,14 @@ fn run(criterion: &mut Criterion) {
         group.bench_function(format!("metrics/{} bars x {}", bars.len(), masks.len()), |bencher| {
             bencher.iter(|| {
                 for (enter, exit) in &masks {
-                    black_box(simulate(&bars, enter, exit, &execution));
+                    black_box(simulate(&bars, Signals::long(enter, exit), &execution));
                 }
             });
         });
         group.throughput(Throughput::Elements(bars.len() as u64));
         let (enter, exit) = &masks[1];
         group.bench_function(format!("replay/{} bars", bars.len()), |bencher| {
-            bencher.iter(|| black_box(replay(&bars, enter, exit, &execution)));
+            bencher.iter(|| black_box(replay(&bars, Signals::long(enter, exit), &execution)));
         });
     }
     group.finish();

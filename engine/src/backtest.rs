@@ -1,19 +1,21 @@
 //! One run: a strategy with its parameters over the bars of one symbol.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::columns::Columns;
-use crate::execution::Execution;
-use crate::expr::Rule;
+use crate::bars::Bars;
+use crate::columns::{Column, Columns};
+use crate::execution::{Direction, Execution};
+use crate::expr::{Parameter, Rule};
 use crate::mask::Mask;
 use crate::metrics::Metrics;
 use crate::params::Params;
 use crate::problem::Problem;
-use crate::simulation::{self, Trade};
-use crate::template::Template;
+use crate::simulation::{self, Run, Signals, Trade, TrueRanges};
+use crate::template::{self, Template};
 
 /// Why a run has no metrics. The run's row says so; the other runs of its shard go on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,34 +66,89 @@ pub struct Replay {
 pub struct Strategy {
     name: String,
     parameters: Vec<String>,
+    /// The rules of each side that may be taken.
+    long: Option<SideRules>,
+    short: Option<SideRules>,
+    execution: Execution,
+}
+
+/// The compiled rules of one side.
+#[derive(Debug, Clone)]
+struct SideRules {
     enter: Rule,
     exit: Rule,
-    execution: Execution,
+}
+
+impl SideRules {
+    fn new(side: &str, rules: &template::SideRules, parameters: &[Parameter]) -> Result<Self, Vec<Problem>> {
+        let enter = Rule::new(&format!("{side}.enter"), &rules.enter, parameters);
+        let exit = Rule::new(&format!("{side}.exit"), &rules.exit, parameters);
+        match (enter, exit) {
+            (Ok(enter), Ok(exit)) => Ok(Self { enter, exit }),
+            (enter, exit) => Err(enter.err().into_iter().chain(exit.err()).flatten().collect()),
+        }
+    }
+}
+
+/// The masks of one side in one run.
+struct SideMasks {
+    enter: Arc<Mask>,
+    exit: Arc<Mask>,
+}
+
+impl SideMasks {
+    fn rules(&self) -> simulation::Rules<'_> {
+        simulation::Rules { enter: &self.enter, exit: &self.exit }
+    }
+}
+
+/// The columns and masks of one run.
+struct Prepared {
+    bars: Arc<Bars>,
+    long: Option<SideMasks>,
+    short: Option<SideMasks>,
+    atr: [Option<Column>; 3],
+}
+
+impl Prepared {
+    fn run<'a>(&'a self, execution: &'a Execution, range: Range<usize>) -> Run<'a> {
+        let side = |masks: &'a Option<SideMasks>| masks.as_ref().map(SideMasks::rules);
+        let signals = Signals { long: side(&self.long), short: side(&self.short) };
+        let atr = TrueRanges(self.atr.each_ref().map(|column| column.as_deref()));
+        Run { bars: &self.bars, signals, execution, atr, range }
+    }
 }
 
 impl Strategy {
     /// Compiles the rules of a template.
     ///
     /// # Errors
-    /// Everything wrong with the execution rules, at `execution`. The template has been checked already.
+    /// Everything wrong with the execution rules, at `execution`; a direction for which the template has no rules is
+    /// one of these. The template itself has been checked already.
     pub fn new(template: &Template, execution: &Execution) -> Result<Self, Vec<Problem>> {
         let mut problems: Vec<Problem> =
             execution.problems().into_iter().map(|problem| problem.within("execution")).collect();
         let parameters = template.expression_parameters();
-        let enter = Rule::new("long.enter", &template.long().enter, &parameters);
-        let exit = Rule::new("long.exit", &template.long().exit, &parameters);
-        let (enter, exit) = match (enter, exit) {
-            (Ok(enter), Ok(exit)) if problems.is_empty() => (enter, exit),
-            (enter, exit) => {
-                problems.extend(enter.err().into_iter().chain(exit.err()).flatten());
-                return Err(problems);
+        let mut compile = |side: &str, wanted: bool, rules: Option<&template::SideRules>| match rules {
+            _ if !wanted => None,
+            Some(rules) => SideRules::new(side, rules, &parameters).map_err(|found| problems.extend(found)).ok(),
+            None => {
+                let message = format!("needs [{side}] rules, which the template {} does not have", template.name());
+                problems.push(Problem::new("execution.direction", message));
+                None
             }
         };
+        let direction = execution.direction;
+        let long = compile("long", direction != Direction::Short, template.long());
+        let short = compile("short", direction != Direction::Long, template.short());
+        if !problems.is_empty() {
+            return Err(problems);
+        }
         Ok(Self {
             name: template.name().to_owned(),
             parameters: template.params().keys().cloned().collect(),
-            enter,
-            exit,
+            long,
+            short,
             execution: execution.clone(),
         })
     }
@@ -117,8 +174,8 @@ impl Strategy {
     /// `no_bars` if there are none; `bad_params` if the number of values is not the template's; `bad_period` if an
     /// indicator's period comes out below its minimum.
     pub fn run(&self, columns: &mut Columns, values: &[f64]) -> Result<Metrics, RunFailure> {
-        let [enter, exit] = self.masks(columns, values)?;
-        Ok(simulation::simulate(columns.bars(), &enter, &exit, &self.execution))
+        let prepared = self.prepare(columns, values)?;
+        Ok(prepared.run(&self.execution, 0..columns.bars().len()).metrics())
     }
 
     /// The same run with its trades and equity.
@@ -126,12 +183,65 @@ impl Strategy {
     /// # Errors
     /// Those of [`Strategy::run`].
     pub fn replay(&self, columns: &mut Columns, values: &[f64]) -> Result<Replay, RunFailure> {
-        let [enter, exit] = self.masks(columns, values)?;
-        Ok(simulation::replay(columns.bars(), &enter, &exit, &self.execution))
+        let prepared = self.prepare(columns, values)?;
+        Ok(prepared.run(&self.execution, 0..columns.bars().len()).replay())
     }
 
-    /// Where the rules to enter and to exit are true.
-    fn masks(&self, columns: &mut Columns, values: &[f64]) -> Result<[Arc<Mask>; 2], RunFailure> {
+    /// One run over a window of the bars, by itself: flat at its start with the initial cash, and over at its end as
+    /// if no bar followed. Indicators know the bars before it, and the bars a year are those of the whole series.
+    ///
+    /// # Errors
+    /// Those of [`Strategy::run`], `no_bars` also if none of the bars lies in `window`.
+    pub fn run_window(
+        &self,
+        columns: &mut Columns,
+        values: &[f64],
+        window: Range<usize>,
+    ) -> Result<Metrics, RunFailure> {
+        let window = self.window(columns, window)?;
+        let prepared = self.prepare(columns, values)?;
+        Ok(prepared.run(&self.execution, window).metrics())
+    }
+
+    /// The run of a window with its trades, whose bars are numbered as in the whole series, and its equity.
+    ///
+    /// # Errors
+    /// Those of [`Strategy::run_window`].
+    pub fn replay_window(
+        &self,
+        columns: &mut Columns,
+        values: &[f64],
+        window: Range<usize>,
+    ) -> Result<Replay, RunFailure> {
+        let window = self.window(columns, window)?;
+        let prepared = self.prepare(columns, values)?;
+        Ok(prepared.run(&self.execution, window).replay())
+    }
+
+    /// The part of a window that has bars.
+    fn window(&self, columns: &Columns, window: Range<usize>) -> Result<Range<usize>, RunFailure> {
+        let end = window.end.min(columns.bars().len());
+        if window.start >= end {
+            let message = format!("there are no bars in the window from bar {} to {}", window.start, window.end);
+            return Err(RunFailure::new("no_bars", message));
+        }
+        Ok(window.start..end)
+    }
+
+    /// Where each rule is true, by its place in the template, such as `long.enter`.
+    pub(crate) fn rule_masks(
+        &self,
+        columns: &mut Columns,
+        values: &[f64],
+    ) -> Result<Vec<(&'static str, Arc<Mask>)>, RunFailure> {
+        let Prepared { long, short, .. } = self.prepare(columns, values)?;
+        let long = long.map(|SideMasks { enter, exit }| [("long.enter", enter), ("long.exit", exit)]);
+        let short = short.map(|SideMasks { enter, exit }| [("short.enter", enter), ("short.exit", exit)]);
+        Ok([long, short].into_iter().flatten().flatten().collect())
+    }
+
+    /// Computes where the rules are true and what else the simulation reads.
+    fn prepare(&self, columns: &mut Columns, values: &[f64]) -> Result<Prepared, RunFailure> {
         if columns.bars().is_empty() {
             return Err(RunFailure::new("no_bars", "there are no bars in the range asked for"));
         }
@@ -140,7 +250,16 @@ impl Strategy {
             let message = format!("{name} has {wanted} parameters, {given} values are given");
             return Err(RunFailure::new("bad_params", message));
         }
-        columns.masks([&self.enter, &self.exit], values)
+        let masks_of = |columns: &mut Columns, rules: &Option<SideRules>| {
+            let Some(SideRules { enter, exit }) = rules else { return Ok(None) };
+            let [enter, exit] = columns.masks([enter, exit], values)?;
+            Ok(Some(SideMasks { enter, exit }))
+        };
+        let long = masks_of(columns, &self.long)?;
+        let short = masks_of(columns, &self.short)?;
+        let distances = self.execution.atr_distances();
+        let atr = distances.map(|(_, distance)| Some(columns.average_true_range(distance?.period)));
+        Ok(Prepared { bars: Arc::clone(columns.bars()), long, short, atr })
     }
 }
 

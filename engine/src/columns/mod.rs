@@ -11,13 +11,14 @@ use std::sync::Arc;
 use crate::backtest::RunFailure;
 use crate::bars::Bars;
 use crate::expr::{Bound, Rule};
-use crate::indicators::Inputs;
+use crate::indicators::{self, Inputs};
 use crate::mask::Mask;
 
 pub(crate) use node::{NodeId, Nodes, Operand, Operation};
+pub(crate) use store::Column;
 
 use kernels::Source;
-use store::{Column, Store, Value};
+use store::{Store, Value};
 
 /// What the cache of a [`Columns`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -94,6 +95,14 @@ impl Columns {
         });
         self.store.trim();
         Ok(masks)
+    }
+
+    /// The values of `atr(period)`: a column like those of rules, shared with them.
+    pub(crate) fn average_true_range(&mut self, period: u32) -> Column {
+        let node = indicators::atr(&mut self.nodes, f64::from(period));
+        let column = self.column(node);
+        self.store.trim();
+        column
     }
 
     /// The values of a column expression, or of its inner sums.

@@ -6,11 +6,12 @@
 //!
 //! Source: TA-Lib `TRANGE` and `ATR` without unstable period; Wilder, *New Concepts in Technical Trading Systems*.
 
+use crate::bars::Bars;
 use crate::columns::{NodeId, Nodes};
 use crate::expr::Series;
 
 use super::ema::mean;
-use super::kernel::{Inputs, Kernel, segments};
+use super::kernel::{Inputs, Kernel, MAX_NUMBERS, segments};
 use super::{Argument, Indicator};
 
 /// `trange()`.
@@ -26,10 +27,7 @@ pub(super) static ATR: Indicator = Indicator {
     name: "atr",
     arguments: &[Argument::whole("n", 1)],
     summary: "Average true range, with Wilder's smoothing over n bars.",
-    build: |nodes, arguments| {
-        let range = true_range(nodes);
-        nodes.kernel(&WILDER_AVERAGE, &[range], &[arguments.number(0)])
-    },
+    build: |nodes, arguments| atr(nodes, arguments.number(0)),
 };
 
 static TRUE_RANGE: Kernel = Kernel { width: 1, run: run_true_range };
@@ -38,6 +36,21 @@ static WILDER_AVERAGE: Kernel = Kernel { width: 1, run: run_wilder_average };
 fn true_range(nodes: &mut Nodes) -> NodeId {
     let prices = [Series::High, Series::Low, Series::Close].map(|series| nodes.series(series));
     nodes.kernel(&TRUE_RANGE, &prices, &[])
+}
+
+/// The node of `atr(n)`.
+pub(crate) fn atr(nodes: &mut Nodes, n: f64) -> NodeId {
+    let range = true_range(nodes);
+    nodes.kernel(&WILDER_AVERAGE, &[range], &[n])
+}
+
+/// The values of `atr(n)` by themselves, one a bar.
+pub(crate) fn average_true_range(bars: &Bars, n: u32) -> Vec<f64> {
+    let mut ranges = vec![f64::NAN; bars.len()];
+    let mut averages = ranges.clone();
+    run_true_range(&Inputs::new([bars.high(), bars.low(), bars.close(), &[]], [0.0; MAX_NUMBERS]), &mut ranges);
+    run_wilder_average(&Inputs::new([&ranges, &[], &[], &[]], [f64::from(n), 0.0, 0.0]), &mut averages);
+    averages
 }
 
 /// The range of a bar, extended to the close before it.

@@ -35,6 +35,7 @@ mod volume;
 mod warm_up;
 mod wma;
 
+pub(crate) use atr::{atr, average_true_range};
 pub(crate) use kernel::{Inputs, Kernel, KernelRef, MAX_INPUTS, MAX_NUMBERS};
 
 use crate::columns::{NodeId, Nodes};

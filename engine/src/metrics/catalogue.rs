@@ -64,6 +64,7 @@ metrics! {
     FinalEquity "final_equity" Money "Equity at the last close.",
     OpenTrades "open_trades" Count "Trades still open after the last bar: 0 or 1.",
     SkippedEntries "skipped_entries" Count "Entries that bought nothing because cash did not reach for any share.",
+    AmbiguousBars "ambiguous_bars" Count "Bars that reached both a stop and a target; the stop is taken to be first.",
     Skew "skew" Ratio "Skewness of returns, not corrected for bias.",
     Kurtosis "kurtosis" Ratio "Excess kurtosis of returns, not corrected for bias.",
     Bars "bars" Count "Bars of the run.",
@@ -103,6 +104,11 @@ impl Metrics {
     pub fn get(&self, metric: Metric) -> Option<f64> {
         let value = self.values[metric as usize];
         value.is_finite().then_some(value)
+    }
+
+    /// Whether nothing was left: equity fell to 0 or below.
+    pub fn ruined(&self) -> bool {
+        self.get(Metric::FinalEquity).is_some_and(|equity| equity <= 0.0)
     }
 
     /// Sets a value; one that is not finite counts as undefined.

@@ -69,12 +69,12 @@ impl Drawdown {
     }
 
     /// `min(E / running_max(E, initial cash) - 1)`, at most 0 [empyrical].
-    pub(super) fn deepest(&self) -> f64 {
+    pub(crate) fn deepest(&self) -> f64 {
         self.worst.min(self.trough / self.peak) - 1.0
     }
 
     /// Longest stretch of bars whose equity lies below the running maximum.
-    pub(super) fn longest_bars(&self) -> usize {
+    pub(crate) fn longest_bars(&self) -> usize {
         self.longest.max(self.below)
     }
 

@@ -14,7 +14,7 @@ pub(crate) mod trades;
 
 pub use catalogue::{BLOCKS, Kind, Metric, Metrics};
 
-pub(crate) use returns::Returns;
+pub(crate) use returns::{Returns, risk_free_per_bar};
 pub(crate) use summary::Summary;
 
 /// Deviations at or below this are rounding, not risk.

@@ -9,6 +9,7 @@ pub(crate) struct TradeStats {
     closed: usize,
     open: usize,
     skipped: usize,
+    ambiguous: usize,
     bars_held: usize,
     fees: f64,
     pnl: f64,
@@ -69,6 +70,11 @@ impl TradeStats {
         self.skipped += 1;
     }
 
+    /// A bar that reached both a stop and a target.
+    pub(crate) fn ambiguous(&mut self) {
+        self.ambiguous += 1;
+    }
+
     /// Writes the metrics of trades.
     ///
     /// | metric | formula | agrees with |
@@ -86,6 +92,7 @@ impl TradeStats {
         metrics.set_count(Metric::TradeCount, self.closed);
         metrics.set_count(Metric::OpenTrades, self.open);
         metrics.set_count(Metric::SkippedEntries, self.skipped);
+        metrics.set_count(Metric::AmbiguousBars, self.ambiguous);
         metrics.set(Metric::TotalFees, self.fees);
         metrics.set_defined(Metric::WinRate, mean(self.wins.count as f64, self.closed));
         metrics.set_defined(Metric::ProfitFactor, profit_factor);

@@ -1,14 +1,17 @@
 //! What fills cost, and how many shares an entry buys.
 
-use crate::execution::Execution;
+use super::trade::Side;
+use crate::execution::{Execution, Size};
 
-/// The costs of an [`Execution`].
+/// The costs of an [`Execution`], and how many shares it trades.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Costs {
     commission: f64,
     per_share: f64,
     least: f64,
     slippage: f64,
+    size: Size,
+    whole_shares: bool,
 }
 
 impl Costs {
@@ -18,17 +21,36 @@ impl Costs {
             per_share: execution.commission_per_share,
             least: execution.commission_min,
             slippage: execution.slippage,
+            size: execution.size,
+            whole_shares: execution.whole_shares,
         }
     }
 
-    /// The price at which a buy fills: `price * (1 + slippage)`.
-    pub(super) fn buy_price(&self, price: f64) -> f64 {
-        price * (1.0 + self.slippage)
+    /// The price at which an entry fills: `price * (1 + slippage)` to buy, `price * (1 - slippage)` to sell short.
+    pub(super) fn entry_price(&self, side: Side, price: f64) -> f64 {
+        price * (1.0 + side.sign() * self.slippage)
     }
 
-    /// The price at which a sale fills: `price * (1 - slippage)`.
-    pub(super) fn sell_price(&self, price: f64) -> f64 {
-        price * (1.0 - self.slippage)
+    /// The price at which an exit fills: `price * (1 - slippage)` to sell, `price * (1 + slippage)` to buy back.
+    pub(super) fn exit_price(&self, side: Side, price: f64) -> f64 {
+        price * (1.0 - side.sign() * self.slippage)
+    }
+
+    /// Shares that an entry trades at a fill price, and whether that is all that `cash`, all there is, pays for.
+    ///
+    /// `None` if that is nothing, or more than a number can hold.
+    pub(super) fn size(&self, cash: f64, price: f64) -> Option<(f64, bool)> {
+        let most = self.all_in(cash, price)?;
+        let wanted = match self.size {
+            Size::AllIn => most,
+            Size::Fraction(1.0) => most,
+            Size::Fraction(part) => self.all_in(part * cash, price)?,
+            Size::Cash(amount) if amount >= cash => most,
+            Size::Cash(amount) => self.all_in(amount, price)?,
+            Size::Shares(shares) => shares.min(most),
+        };
+        let size = if self.whole_shares { wanted.floor() } else { wanted };
+        (size > 0.0).then_some((size, size == most))
     }
 
     /// Commission of `shares` at `price`, either side:
@@ -43,7 +65,7 @@ impl Costs {
     ///
     /// With a plain commission this is `cash / (price * (1 + commission))` [vectorbt]. `None` if that buys nothing,
     /// or more than a number can hold.
-    pub(super) fn all_in(&self, cash: f64, price: f64) -> Option<f64> {
+    fn all_in(&self, cash: f64, price: f64) -> Option<f64> {
         let by_rate = cash / (price * (1.0 + self.commission) + self.per_share);
         let by_least = (cash - self.least) / price;
         let shares = by_rate.min(by_least);
@@ -56,7 +78,7 @@ mod tests {
     use super::*;
 
     fn costs(commission: f64, per_share: f64, least: f64) -> Costs {
-        Costs { commission, per_share, least, slippage: 0.0 }
+        Costs { commission, per_share, least, slippage: 0.0, size: Size::AllIn, whole_shares: false }
     }
 
     #[test]
@@ -74,5 +96,27 @@ mod tests {
         assert_eq!(costs(0.0, 0.0, 10.0).all_in(10.0, 1.0), None);
         assert_eq!(costs(0.0, 0.0, 0.0).all_in(0.0, 1.0), None);
         assert_eq!(costs(0.0, 0.0, 0.0).all_in(1e300, 1e-300), None);
+    }
+
+    #[test]
+    fn sizes_are_bounded_by_all_cash() {
+        let free = costs(0.0, 0.0, 0.0);
+        let sized = |size: Size, whole_shares: bool| Costs { size, whole_shares, ..free }.size(1000.0, 30.0);
+        assert_eq!(sized(Size::AllIn, false), Some((1000.0 / 30.0, true)));
+        assert_eq!(sized(Size::AllIn, true), Some((33.0, false)));
+        assert_eq!(sized(Size::Fraction(0.5), false), Some((500.0 / 30.0, false)));
+        assert_eq!(sized(Size::Fraction(1.0), false), Some((1000.0 / 30.0, true)));
+        assert_eq!(sized(Size::Cash(90.0), false), Some((3.0, false)));
+        assert_eq!(sized(Size::Cash(1e6), true), Some((33.0, false)));
+        assert_eq!(sized(Size::Shares(10.0), false), Some((10.0, false)));
+        assert_eq!(sized(Size::Shares(100.0), false), Some((1000.0 / 30.0, true)));
+        assert_eq!(sized(Size::Cash(20.0), true), None);
+    }
+
+    #[test]
+    fn slippage_is_against_either_side() {
+        let costs = Costs { slippage: 0.5, ..costs(0.0, 0.0, 0.0) };
+        assert_eq!((costs.entry_price(Side::Long, 10.0), costs.exit_price(Side::Long, 10.0)), (15.0, 5.0));
+        assert_eq!((costs.entry_price(Side::Short, 10.0), costs.exit_price(Side::Short, 10.0)), (5.0, 15.0));
     }
 }

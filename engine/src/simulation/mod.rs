@@ -1,47 +1,136 @@
-//! From decisions to fills: positions, trades and equity, bar by bar.
+//! From decisions to fills: positions, trades and equity.
 //!
-//! [`simulate`] and [`replay`] are one code path, so that both give the same metrics, bit for bit: a run in full is a
-//! run with a recorder that keeps what passes by.
+//! There are three ways through a run. Which one it takes depends on nothing but its execution rules:
+//!
+//! - A run that may end a position by more than a rule of the strategy (stops, targets, the most bars), or may be
+//!   short, depends on its path: the *bar loop* goes through each bar of a position.
+//! - Else the *walk* goes from decision to decision, and takes down the bars between them one by one.
 
 mod account;
+mod bar_loop;
+mod book;
 mod costs;
-mod ledger;
-mod long;
+mod every_bar;
 mod record;
+mod run;
+mod signals;
+mod stops;
 mod trade;
+mod walk;
 
 use std::cell::Cell;
 
 use crate::backtest::Replay;
 use crate::bars::Bars;
-use crate::execution::Execution;
-use crate::mask::Mask;
+use crate::execution::{Direction, Execution};
 use crate::metrics::Metrics;
 
-use ledger::Ledger;
+use every_bar::EveryBar;
 use record::{Everything, Nothing, Recorder};
 
-pub use trade::Trade;
+pub(crate) use run::{Run, TrueRanges};
+pub use signals::{Rules, Signals};
+pub use trade::{ExitReason, Side, Trade};
 
 thread_local! {
-    /// Space for the returns of one run, kept from run to run so that a run allocates nothing.
-    static RETURNS: Cell<Vec<f64>> = const { Cell::new(Vec::new()) };
+    /// Space for numbers of one run, kept from run to run so that a run allocates nothing.
+    static SPACE: Cell<[Vec<f64>; 2]> = const { Cell::new([Vec::new(), Vec::new()]) };
+}
+
+/// The ways through a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// From decision to decision, taking down every bar.
+    Walk,
+    /// Bar by bar.
+    BarLoop,
+}
+
+impl Way {
+    /// The way that runs of these rules take.
+    pub(crate) fn of(execution: &Execution) -> Self {
+        if execution.direction != Direction::Long || execution.has_stops() { Way::BarLoop } else { Way::Walk }
+    }
+}
+
+impl Run<'_> {
+    /// Simulates the run and gives its metrics.
+    ///
+    /// # Panics
+    ///
+    /// If a mask does not cover the bars, or there are no bars in the range.
+    pub(crate) fn metrics(&self) -> Metrics {
+        self.metrics_by(Way::of(self.execution))
+    }
+
+    /// Simulates the run and gives its metrics, the same as from [`Run::metrics`], with every trade and the equity at
+    /// the close of each bar.
+    pub(crate) fn replay(&self) -> Replay {
+        self.replay_by(Way::of(self.execution))
+    }
+
+    pub(crate) fn metrics_by(&self, way: Way) -> Metrics {
+        self.simulate(way, &mut Nothing)
+    }
+
+    pub(crate) fn replay_by(&self, way: Way) -> Replay {
+        let mut everything = Everything::with_capacity(self.range.len());
+        let metrics = self.simulate(way, &mut everything);
+        let Everything { trades, equity } = everything;
+        Replay { metrics, trades, equity }
+    }
+
+    fn simulate(&self, way: Way, recorder: &mut impl Recorder) -> Metrics {
+        let bars = self.bars.len();
+        assert!(self.signals.masks().all(|mask| mask.len() == bars), "the masks cover all bars");
+        let mut spaces = SPACE.take();
+        let [first, second] = spaces.each_mut().map(|space| {
+            if space.len() < bars {
+                space.resize(bars, 0.0);
+            }
+            &mut space[..self.range.len()]
+        });
+        let metrics = match way {
+            Way::Walk => {
+                let mut book = EveryBar::new(self, first, recorder);
+                walk::walk(self, &mut book);
+                book.finish()
+            }
+            Way::BarLoop => bar_loop::simulate(self, first, second, recorder),
+        };
+        SPACE.set(spaces);
+        metrics
+    }
+}
+
+/// A run over all bars, by itself.
+fn run_of<'a>(
+    bars: &'a Bars,
+    signals: Signals<'a>,
+    execution: &'a Execution,
+    atr: &'a [Option<Vec<f64>>; 3],
+) -> Run<'a> {
+    let atr = TrueRanges(atr.each_ref().map(|column| column.as_deref()));
+    Run { bars, signals, execution, atr, range: 0..bars.len() }
+}
+
+/// Average true ranges for the stops of one run.
+fn true_ranges(bars: &Bars, execution: &Execution) -> [Option<Vec<f64>>; 3] {
+    execution.atr_distances().map(|(_, distance)| Some(crate::indicators::average_true_range(bars, distance?.period)))
 }
 
 /// Simulates one run and gives its metrics.
 ///
-/// `enter` and `exit` say, for each bar, whether a rule holds at its close. They are levels: while flat only `enter` is
-/// looked at, while in a position only `exit`. An order decided at the close of a bar fills as
-/// [`Execution::fill`] says; one decided on the last bar never fills at a next open. With
-/// [`Fill::Close`](crate::execution::Fill::Close) the last bar closes positions but opens none.
+/// An order decided at the close of a bar fills as [`Execution::fill`] says; one decided on the last bar never fills
+/// at a next open. With [`Fill::Close`](crate::execution::Fill::Close) the last bar closes positions but opens none.
 ///
 /// `execution` has no [`problems`](Execution::problems).
 ///
 /// # Panics
 ///
 /// If a mask does not cover the same bars.
-pub fn simulate(bars: &Bars, enter: &Mask, exit: &Mask, execution: &Execution) -> Metrics {
-    run(bars, enter, exit, execution, &mut Nothing)
+pub fn simulate(bars: &Bars, signals: Signals<'_>, execution: &Execution) -> Metrics {
+    run_of(bars, signals, execution, &true_ranges(bars, execution)).metrics()
 }
 
 /// Simulates one run and gives its metrics, the same as from [`simulate`], with every trade and the equity at the
@@ -50,23 +139,6 @@ pub fn simulate(bars: &Bars, enter: &Mask, exit: &Mask, execution: &Execution) -
 /// # Panics
 ///
 /// If a mask does not cover the same bars.
-pub fn replay(bars: &Bars, enter: &Mask, exit: &Mask, execution: &Execution) -> Replay {
-    let mut everything = Everything::with_capacity(bars.len());
-    let metrics = run(bars, enter, exit, execution, &mut everything);
-    let Everything { trades, equity } = everything;
-    Replay { metrics, trades, equity }
-}
-
-fn run(bars: &Bars, enter: &Mask, exit: &Mask, execution: &Execution, recorder: &mut impl Recorder) -> Metrics {
-    assert_eq!(enter.len(), bars.len(), "the enter mask covers the bars of the run");
-    assert_eq!(exit.len(), bars.len(), "the exit mask covers the bars of the run");
-    let mut space = RETURNS.take();
-    if space.len() < bars.len() {
-        space.resize(bars.len(), 0.0);
-    }
-    let mut ledger = Ledger::new(bars, execution, &mut space[..bars.len()], recorder);
-    long::walk(bars, enter, exit, execution, &mut ledger);
-    let metrics = ledger.finish();
-    RETURNS.set(space);
-    metrics
+pub fn replay(bars: &Bars, signals: Signals<'_>, execution: &Execution) -> Replay {
+    run_of(bars, signals, execution, &true_ranges(bars, execution)).replay()
 }

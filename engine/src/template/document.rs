@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use crate::expr::{self, Filter, Rule};
 use crate::problem::{Problem, did_you_mean};
 
-use super::{LongRules, Parameter, Template};
+use super::{Parameter, SideRules, Template};
 
 /// Longest name of a template or parameter, in bytes.
 const LONGEST_NAME: usize = 64;
@@ -32,7 +32,7 @@ pub(super) fn read(document: &Value) -> Result<Template, Vec<Problem>> {
         return Err(vec![Problem::new("", format!("a template is a table, this is {}", kind(document)))]);
     };
     let mut reader = Reader { problems: Vec::new() };
-    reader.only(fields, "", &["name", "description", "params", "where", "long"]);
+    reader.only(fields, "", &["name", "description", "params", "where", "long", "short"]);
     let name = reader.required_text(fields, "", "name");
     if let Some(name) = &name {
         reader.name("name", name);
@@ -48,11 +48,13 @@ pub(super) fn read(document: &Value) -> Result<Template, Vec<Problem>> {
     if let Some(source) = &where_ {
         reader.collect(Filter::new("where", source, &known));
     }
-    let long = reader.long(fields.get("long"), &known);
-    match (name, long) {
-        (Some(name), Some(long)) if reader.problems.is_empty() => {
-            Ok(Template { name, description, params, where_, long })
-        }
+    let long = reader.side(fields, "long", &known);
+    let short = reader.side(fields, "short", &known);
+    if !["long", "short"].iter().any(|side| fields.get(*side).is_some_and(|rules| !rules.is_null())) {
+        reader.problem("long", "is missing: the rules to enter and exit, as in [long] enter = \"...\" exit = \"...\"");
+    }
+    match name {
+        Some(name) if reader.problems.is_empty() => Ok(Template { name, description, params, where_, long, short }),
         _ => Err(reader.problems),
     }
 }
@@ -206,31 +208,32 @@ impl Reader {
         None
     }
 
-    fn long(&mut self, value: Option<&Value>, known: &[expr::Parameter]) -> Option<LongRules> {
-        match value {
-            Some(Value::Object(fields)) => {
-                self.only(fields, "long", &["enter", "exit"]);
-                let enter = self.rule(fields, "enter", known);
-                let exit = self.rule(fields, "exit", known);
-                Some(LongRules { enter: enter?, exit: exit? })
+    /// The rules of `side`, "long" or "short", if the document has them.
+    fn side(&mut self, fields: &Map<String, Value>, side: &str, known: &[expr::Parameter]) -> Option<SideRules> {
+        match fields.get(side)? {
+            Value::Null => None,
+            Value::Object(fields) => {
+                self.only(fields, side, &["enter", "exit"]);
+                let enter = self.rule(fields, side, "enter", known);
+                let exit = self.rule(fields, side, "exit", known);
+                Some(SideRules { enter: enter?, exit: exit? })
             }
-            None | Some(Value::Null) => {
-                self.problem(
-                    "long",
-                    "is missing: the rules to enter and exit, as in [long] enter = \"...\" exit = \"...\"",
-                );
-                None
-            }
-            Some(other) => {
-                self.problem("long", format!("must be a table with enter and exit, is {}", kind(other)));
+            other => {
+                self.problem(side, format!("must be a table with enter and exit, is {}", kind(other)));
                 None
             }
         }
     }
 
-    fn rule(&mut self, fields: &Map<String, Value>, key: &str, known: &[expr::Parameter]) -> Option<String> {
-        let source = self.required_text(fields, "long", key)?;
-        self.collect(Rule::new(&place("long", key), &source, known));
+    fn rule(
+        &mut self,
+        fields: &Map<String, Value>,
+        side: &str,
+        key: &str,
+        known: &[expr::Parameter],
+    ) -> Option<String> {
+        let source = self.required_text(fields, side, key)?;
+        self.collect(Rule::new(&place(side, key), &source, known));
         Some(source)
     }
 }

@@ -10,6 +10,8 @@
 //! enter = "sma(close, fast) > sma(close, slow)"
 //! exit  = "sma(close, fast) < sma(close, slow)"
 //! ```
+//!
+//! `[short]` holds the rules of short positions in the same way; a template has either table or both.
 
 mod builtin;
 mod document;
@@ -40,7 +42,10 @@ pub struct Template {
     params: IndexMap<String, Parameter>,
     #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
     where_: Option<String>,
-    long: LongRules,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    long: Option<SideRules>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    short: Option<SideRules>,
 }
 
 /// A parameter of a template.
@@ -57,12 +62,12 @@ pub struct Parameter {
     pub whole: bool,
 }
 
-/// When a long position starts and ends.
+/// When a position of one side, long or short, starts and ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct LongRules {
-    /// While flat, buy when this is true.
+pub struct SideRules {
+    /// While flat, enter when this is true: buy, or sell short.
     pub enter: String,
-    /// While long, sell when this is true.
+    /// While in a position of this side, close it when this is true.
     pub exit: String,
 }
 
@@ -115,9 +120,14 @@ impl Template {
         self.where_.as_deref()
     }
 
-    /// Its rules.
-    pub fn long(&self) -> &LongRules {
-        &self.long
+    /// Its rules of long positions.
+    pub fn long(&self) -> Option<&SideRules> {
+        self.long.as_ref()
+    }
+
+    /// Its rules of short positions.
+    pub fn short(&self) -> Option<&SideRules> {
+        self.short.as_ref()
     }
 
     /// The default of every parameter.

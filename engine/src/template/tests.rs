@@ -113,7 +113,8 @@ fn messages_say_what_is_wrong() {
     };
     let period = "period = { default = 20, min = 2, max = 500 }";
     assert!(problem("name = ", "").starts_with("not valid TOML"));
-    assert!(problem(&with("[long]", "[short]"), "long").contains("is missing"));
+    assert!(problem("name = \"idle\"", "long").contains("is missing"));
+    assert!(problem(&with("[long]", "short = 3\n[long]"), "params.short").contains("must be a table"));
     assert!(problem(&with("name = \"dip\"", ""), "name").contains("is missing"));
     assert!(problem(&with("name = \"dip\"", "name = 3"), "name").contains("must be text, is a number"));
     assert!(problem(&with(period, "period = 20"), "params.period").contains("must be a table, as in"));

@@ -29,6 +29,7 @@
 //! | `strategy[].<parameter>` | a number, a list, or `{ from, to, step }` (step 1 for whole parameters) | its default |
 
 mod document;
+mod execution;
 mod inline;
 pub(crate) mod reader;
 mod report;

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use jetsweep_engine::execution::{EndPolicy, Execution, Fill};
 use jetsweep_engine::problem::Problem;
 use jiff::civil::Date;
 
 use super::document::SpecDocument;
+use super::execution;
 use super::reader::{Problems, Section, quote};
 use super::strategy;
 use super::tree::{Table, Value};
@@ -52,7 +52,7 @@ impl SpecDocument {
         priority(top, &mut problems);
         let symbols = universe(top, &mut problems);
         let data = data(top, symbols.len(), &mut problems);
-        let execution = execution(top, &mut problems);
+        let execution = execution::read(top, &mut problems);
         let strategies = strategy::read_all(top, &mut problems);
 
         let (Some(data), true) = (data, problems.is_empty()) else { return Err(problems.into_vec()) };
@@ -236,28 +236,4 @@ fn date(data: Section<'_>, key: &str, problems: &mut Problems) -> Option<Date> {
         problems.add(data.path(key), format!("must be {WANTED}, is {}", quote(text)));
     }
     date
-}
-
-fn execution(top: Section<'_>, problems: &mut Problems) -> Execution {
-    const FILLS: [(&str, Fill); 2] = [("next_open", Fill::NextOpen), ("close", Fill::Close)];
-    const ENDS: [(&str, EndPolicy); 2] = [("mark", EndPolicy::Mark), ("liquidate", EndPolicy::Liquidate)];
-    let Some(table) = top.table("execution", problems) else { return Execution::default() };
-    let section = Section { at: "execution", table };
-    section.only(&Execution::FIELDS, problems);
-    let mut number = |key: &str, default: f64| section.number(key, "a number", problems).unwrap_or(default);
-    let default = Execution::default();
-    let mut execution = Execution {
-        cash: number("cash", default.cash),
-        commission: number("commission", default.commission),
-        commission_per_share: number("commission_per_share", default.commission_per_share),
-        commission_min: number("commission_min", default.commission_min),
-        slippage: number("slippage", default.slippage),
-        risk_free_rate: number("risk_free_rate", default.risk_free_rate),
-        ..default
-    };
-    execution.bars_per_year = section.number("bars_per_year", "a number", problems);
-    execution.fill = section.one_of("fill", &FILLS, problems).unwrap_or_default();
-    execution.end = section.one_of("end", &ENDS, problems).unwrap_or_default();
-    problems.extend_within("execution", execution.problems());
-    execution
 }
