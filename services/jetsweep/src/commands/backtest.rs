@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use jetsweep_engine::metrics::Metric;
-use jetsweep_shared::spec::{LoadedSpec, ResolvedSpec, ShortSpec, StrategySpec, split_source};
+use jetsweep_shared::spec::{LoadedSpec, ResolvedSpec, ShortSpec, StrategySpec};
 
 use crate::app::App;
 use crate::cli::BacktestArgs;
@@ -13,13 +13,11 @@ use crate::failure::{Failure, OrFail};
 use crate::files;
 use crate::one_run::{self, OneRun, Show};
 use crate::output::{Look, Report};
-
-/// Where the bars of a symbol are when the command line does not say.
-const USUAL_SOURCE: &str = "{symbol}.csv";
+use crate::sweep;
 
 pub(crate) fn execute(args: BacktestArgs, app: &App) -> Answer {
     let doing = format!("backtest {} with {}", args.symbol, args.strategy);
-    let (root, source) = source(args.data.data.as_deref(), &app.config.data.root);
+    let (root, source) = place(args.data.data.as_deref(), &app.config.data.root);
     let LoadedSpec { resolved, .. } =
         spec(&args, source).load(Path::new("")).map_err(|report| Failure::spec(&doing, report))?;
     let run = compute(&resolved, &root, &doing)?;
@@ -29,15 +27,15 @@ pub(crate) fn execute(args: BacktestArgs, app: &App) -> Answer {
     Ok(Box::new(Backtest(run)))
 }
 
-/// The folder the bars are under, and the path below it: `--data` is a path with `{symbol}`, a folder or a file.
-fn source(data: Option<&str>, root: &Path) -> (PathBuf, String) {
-    let data = match data {
-        None => USUAL_SOURCE.to_owned(),
-        Some(folder) if root.join(folder).is_dir() => format!("{}/{USUAL_SOURCE}", folder.trim_end_matches('/')),
-        Some(path) => path.to_owned(),
-    };
-    let (folder, source) = split_source(&data);
-    (folder.unwrap_or_else(|| root.to_owned()), source)
+/// The folder the bars lie in, and the path below it. All that is fixed belongs to the folder, which may be reached
+/// through links: whoever names it on a command line means what is there.
+fn place(data: Option<&str>, root: &Path) -> (PathBuf, String) {
+    let (root, source) = sweep::source(data, root);
+    let before_symbol = &source[..source.find("{symbol}").unwrap_or(source.len())];
+    match before_symbol.rfind('/') {
+        Some(slash) => (root.join(&source[..slash]), source[slash + 1..].to_owned()),
+        None => (root, source),
+    }
 }
 
 /// The sweep of one run that the flags stand for, so that they mean and are checked as in a sweep.
@@ -70,10 +68,7 @@ fn compute(spec: &ResolvedSpec, root: &Path, doing: &str) -> Result<OneRun, Fail
         return Err(Failure::bad_input(doing, "a backtest has one symbol and one strategy"));
     };
     let values = only_values(strategy).map_err(|cause| Failure::bad_input(doing, cause))?;
-    let path = one_run::bars_path(root, &spec.data.source, symbol);
-    let bars = one_run::load_bars(&path, spec.data.from, spec.data.to).or_bad_input(|| doing)?;
-    let (name, template) = (&strategy.name, &strategy.template);
-    OneRun::compute(symbol.clone(), name, template, &spec.execution, bars, &values).or_bad_input(|| doing)
+    OneRun::compute(spec, symbol, strategy, &values, root).map_err(|error| error.into_failure(doing, root))
 }
 
 /// The parameter values of the one run, in the template's order.
@@ -120,19 +115,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn data_is_a_pattern_a_folder_or_a_file() {
-        let root = tempfile::tempdir().unwrap();
-        std::fs::create_dir(root.path().join("daily")).unwrap();
-        let below = |data: Option<&str>| {
-            let (folder, source) = source(data, root.path());
-            assert_eq!(folder, root.path());
-            source
+    fn what_is_fixed_belongs_to_the_folder() {
+        let split = |data: &str| {
+            let (folder, source) = place(Some(data), Path::new("root"));
+            (folder.to_str().unwrap().to_owned(), source)
         };
-        assert_eq!(below(None), "{symbol}.csv");
-        assert_eq!(below(Some("daily/")), "daily/{symbol}.csv");
-        assert_eq!(below(Some("x/{symbol}_1h.csv")), "x/{symbol}_1h.csv");
-        assert_eq!(below(Some("AAPL.csv")), "AAPL.csv");
-        let elsewhere = source(Some("/bars/{symbol}/1d.csv"), root.path());
-        assert_eq!(elsewhere, (PathBuf::from("/bars"), "{symbol}/1d.csv".to_owned()));
+        assert_eq!(split("a/b/{symbol}.csv"), ("root/a/b".into(), "{symbol}.csv".into()));
+        assert_eq!(split("a/{symbol}/1d.csv"), ("root/a".into(), "{symbol}/1d.csv".into()));
+        assert_eq!(split("{symbol}.csv"), ("root".into(), "{symbol}.csv".into()));
+        assert_eq!(split("/bars/AAPL.csv"), ("/bars".into(), "AAPL.csv".into()));
     }
 }

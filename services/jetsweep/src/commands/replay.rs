@@ -1,10 +1,419 @@
-//! `jetsweep replay`.
+//! `jetsweep replay`: runs of a batch again, compared with their rows bit for bit.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jetsweep_consolidator::{Row, row_sql};
+use jetsweep_engine::bars::Bars;
+use jetsweep_engine::metrics::Metric;
+use jetsweep_shared::events::Begin;
+use jetsweep_shared::ids::{BatchId, Symbol};
+use jetsweep_shared::spec::{DataRef, split_source};
+use jetsweep_worker::data;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::app::App;
+use crate::batches;
 use crate::cli::ReplayArgs;
 use crate::commands::Answer;
-use crate::failure::Failure;
+use crate::exit::Exit;
+use crate::failure::{Failure, OrFail};
+use crate::local::{Batches, StateDir};
+use crate::one_run::{Document, OneRun, RunError, Show};
+use crate::output::number::{counted, grouped};
+use crate::output::{Align, Look, Report, Table};
+use crate::source::Results;
 
-pub(crate) async fn execute(_args: ReplayArgs, _app: &App) -> Answer {
-    Err(Failure::broken("replay", anyhow::anyhow!("not built yet")))
+/// Rows read at a time for a sample.
+const ROWS_AT_ONCE: usize = 500;
+
+pub(crate) async fn execute(args: ReplayArgs, app: &App) -> Answer {
+    let doing = match args.run {
+        Some(run) => format!("replay run {run} of {}", args.batch),
+        None => format!("replay runs of {}", args.batch),
+    };
+    let batch = batches::id(&args.batch, &doing)?;
+    let results = Results::open(app, &doing).await?;
+    let begin = results.plan(&batch, &doing).await?;
+    let place = DataPlace::find(&args, app, &batch, &begin.spec.data, &doing)?;
+    let mut replayer = Replayer { begin, place, doing, loaded: None };
+    match (args.run, args.sample) {
+        (Some(run), _) => one(&mut replayer, &results, run).await,
+        (None, Some(count)) => sample(&mut replayer, &results, count, args.seed).await,
+        (None, None) => Err(Failure::bad_input(&replayer.doing, "name a run, or a number of runs with --sample")),
+    }
+}
+
+async fn one(replayer: &mut Replayer, results: &Results, run: u64) -> Answer {
+    let batch = replayer.begin.batch_id.clone();
+    let row = results.rows(&row_sql(&batch, run), &replayer.doing).await?.into_iter().next();
+    let Some(row) = row else { return Err(replayer.no_row(run)) };
+    if let Some(failure) = failure_of(&row) {
+        let cause = format!("it has no metrics to compare with: {failure}");
+        return Err(Failure::bad_input(&replayer.doing, cause));
+    }
+    let again = replayer.again(run).map_err(|error| error.into_failure(&replayer.doing, &replayer.place.root))?;
+    Ok(Box::new(Replayed { batch, run, comparison: Comparison::new(&row, &again), again }))
+}
+
+async fn sample(replayer: &mut Replayer, results: &Results, count: u64, seed: u64) -> Answer {
+    let batch = replayer.begin.batch_id.clone();
+    let mut report =
+        Sample { batch: batch.clone(), seed, sampled: 0, identical: 0, without_metrics: 0, different: Vec::new() };
+    for runs in chosen(replayer.begin.total_runs, count, seed).chunks(ROWS_AT_ONCE) {
+        let numbers = runs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let sql =
+            format!("SELECT * FROM backtest_results WHERE batch_id = '{batch}' AND run IN ({numbers}) ORDER BY run");
+        let rows = results.rows(&sql, &replayer.doing).await?;
+        report.sampled += runs.len() as u64;
+        report.without_metrics += (runs.len() - rows.len()) as u64;
+        for row in rows {
+            let Some(run) = row.get("run").and_then(Value::as_u64).filter(|_| failure_of(&row).is_none()) else {
+                report.without_metrics += 1;
+                continue;
+            };
+            let again = replayer.again(run);
+            let again = again.map_err(|error| error.into_failure(&replayer.doing, &replayer.place.root))?;
+            let comparison = Comparison::new(&row, &again);
+            match comparison.is_identical() {
+                true => report.identical += 1,
+                false => report.different.push(Different { run, comparison }),
+            }
+        }
+    }
+    Ok(Box::new(report))
+}
+
+/// So many different runs of a batch, in order; all of them when there are fewer. A pure function of the seed.
+fn chosen(total: u64, count: u64, seed: u64) -> Vec<u64> {
+    let total = usize::try_from(total).unwrap_or(usize::MAX);
+    let count = usize::try_from(count).unwrap_or(usize::MAX).min(total);
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut runs: Vec<u64> = rand::seq::index::sample(&mut random, total, count).iter().map(|run| run as u64).collect();
+    runs.sort_unstable();
+    runs
+}
+
+/// Why a run has no metrics, as its row tells it.
+fn failure_of(row: &Row) -> Option<String> {
+    let text = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let status = text("status");
+    (status != "succeeded").then(|| format!("{status} with {}: {}", text("error_code"), text("error_message")))
+}
+
+/// Where the bars of a batch are.
+struct DataPlace {
+    root: PathBuf,
+    data: DataRef,
+}
+
+impl DataPlace {
+    /// Where `--data` says; else where the batch was started, if that was here; else the data folder in force.
+    fn find(args: &ReplayArgs, app: &App, batch: &BatchId, data: &DataRef, doing: &str) -> Result<Self, Failure> {
+        let configured = || app.config.data.root.clone();
+        let mut place = Self { root: PathBuf::new(), data: data.clone() };
+        match args.data.data.as_deref() {
+            Some(pattern) if pattern.contains("{symbol}") => {
+                let (folder, source) = split_source(pattern);
+                place.root = folder.unwrap_or_else(configured);
+                place.data.source = source;
+            }
+            Some(folder) => place.root = PathBuf::from(folder),
+            None => {
+                let state = StateDir::at(&app.config.state_dir);
+                let record = Batches::of(&state).find(batch).or_broken(|| doing)?;
+                place.root = record.map_or_else(configured, |record| record.data_root);
+            }
+        }
+        Ok(place)
+    }
+}
+
+/// Computes runs of a batch again.
+struct Replayer {
+    begin: Begin,
+    place: DataPlace,
+    doing: String,
+    /// The bars read last: runs in order have the same symbol many times over.
+    loaded: Option<(Symbol, Arc<Bars>)>,
+}
+
+impl Replayer {
+    /// Computes a run below the batch's total again.
+    fn again(&mut self, run: u64) -> Result<OneRun, RunError> {
+        let spec = &self.begin.spec;
+        let shard = self.begin.plan.shard_of(run).ok_or(RunError::NotPlanned { run })?;
+        let (symbol, strategy) = (&spec.symbols[shard.symbol], &spec.strategies[shard.strategy]);
+        let points = strategy.grid.points(&strategy.template).map_err(RunError::Rules)?;
+        let mut walk = points.walk(shard.cursor, shard.first_point);
+        for _ in shard.runs.start..run {
+            walk.next_point();
+        }
+        let values = walk.next_point().map(|(_, values)| values.to_vec()).ok_or(RunError::NotPlanned { run })?;
+        let bars = match &self.loaded {
+            Some((loaded, bars)) if loaded == symbol => Arc::clone(bars),
+            _ => Arc::new(data::load(&self.place.root, &self.place.data, symbol)?),
+        };
+        self.loaded = Some((symbol.clone(), Arc::clone(&bars)));
+        OneRun::compute_over(bars, spec, symbol, strategy, &values)
+    }
+
+    fn no_row(&self, run: u64) -> Failure {
+        let total = self.begin.total_runs;
+        if run >= total {
+            let cause = format!("the batch has {}, numbered from 0", counted(total, "run"));
+            return Failure::bad_input(&self.doing, cause);
+        }
+        Failure::bad_input(&self.doing, "it has no row: it has not been computed, or was cancelled")
+    }
+}
+
+/// A metric whose stored value is not the one computed now.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct Difference {
+    metric: String,
+    stored: Value,
+    computed: Value,
+}
+
+/// A value that a row says it was computed from or with, and what it is now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Identity {
+    stored: Option<String>,
+    computed: String,
+}
+
+impl Identity {
+    fn is_same(&self) -> bool {
+        self.stored.as_deref() == Some(&self.computed)
+    }
+}
+
+/// A run computed again beside its row.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct Comparison {
+    differences: Vec<Difference>,
+    engine_version: Identity,
+    data_digest: Identity,
+}
+
+impl Comparison {
+    fn new(row: &Row, again: &OneRun) -> Self {
+        let metrics = &again.replay.metrics;
+        let computed = Metric::ALL.iter().map(|metric| (metric.name(), Value::from(metrics.get(*metric))));
+        let blocks = [
+            ("block_returns", Value::from(metrics.block_returns.to_vec())),
+            ("block_squares", Value::from(metrics.block_squares.to_vec())),
+        ];
+        let differences = computed.chain(blocks).filter_map(|(name, computed)| {
+            let stored = row.get(name).cloned().unwrap_or_default();
+            let differs = !is_same(&stored, &computed);
+            differs.then(|| Difference { metric: name.to_owned(), stored, computed })
+        });
+        let stored = |name: &str| row.get(name).and_then(Value::as_str).map(str::to_owned);
+        Self {
+            differences: differences.collect(),
+            engine_version: Identity {
+                stored: stored("engine_version"),
+                computed: jetsweep_engine::VERSION.to_owned(),
+            },
+            data_digest: Identity { stored: stored("data_digest"), computed: again.bars.digest() },
+        }
+    }
+
+    fn is_identical(&self) -> bool {
+        self.differences.is_empty()
+    }
+
+    /// What may explain differences.
+    fn explanation(&self) -> Option<String> {
+        let Identity { stored, computed } = &self.engine_version;
+        if !self.engine_version.is_same() {
+            let stored = stored.as_deref().unwrap_or("unknown");
+            return Some(format!(
+                "the row was computed by engine {stored}, this is {computed}: the same bits are promised for the same \
+                 version only"
+            ));
+        }
+        if !self.data_digest.is_same() {
+            return Some("the bars are not those the row was computed from: --data says where those are".to_owned());
+        }
+        None
+    }
+
+    fn write(&self, out: &mut dyn Write, look: Look) -> io::Result<()> {
+        let columns = [("metric", Align::Left), ("stored", Align::Right), ("computed", Align::Right)];
+        let mut table = Table::new(look, columns);
+        for Difference { metric, stored, computed } in &self.differences {
+            let is_list = stored.is_array() || computed.is_array();
+            // Every digit: the difference may be in the last one.
+            match is_list {
+                true => table.row([metric.as_str(), "a list", "another list"]),
+                false => table.row([metric.as_str(), &stored.to_string(), &computed.to_string()]),
+            };
+        }
+        writeln!(out, "{table}")
+    }
+}
+
+/// Whether two values of a metric are the same, bit for bit. Counts are whole numbers in a row.
+fn is_same(stored: &Value, computed: &Value) -> bool {
+    match (stored, computed) {
+        (Value::Null, Value::Null) => true,
+        (Value::Array(stored), Value::Array(computed)) => {
+            stored.len() == computed.len() && stored.iter().zip(computed).all(|(a, b)| is_same(a, b))
+        }
+        (stored, computed) => match (stored.as_f64(), computed.as_f64()) {
+            (Some(stored), Some(computed)) => stored.to_bits() == computed.to_bits(),
+            _ => false,
+        },
+    }
+}
+
+/// One run computed again.
+struct Replayed {
+    batch: BatchId,
+    run: u64,
+    comparison: Comparison,
+    again: OneRun,
+}
+
+#[derive(Serialize)]
+struct ReplayedDocument<'a> {
+    batch_id: &'a BatchId,
+    run: u64,
+    identical: bool,
+    comparison: &'a Comparison,
+    result: Document<'a>,
+}
+
+impl Report for Replayed {
+    fn human(&self, out: &mut dyn Write, look: Look) -> io::Result<()> {
+        Show(&self.again).write(out, look)?;
+        writeln!(out)?;
+        let run = format!("run {} of {}", self.run, self.batch);
+        if self.comparison.is_identical() {
+            let count = Metric::ALL.len();
+            writeln!(out, "{} to {run}: all {count} metrics, bit for bit", look.green("identical"))?;
+        } else {
+            self.comparison.write(out, look)?;
+            let count = counted(self.comparison.differences.len() as u64, "value");
+            writeln!(out, "{} from {run} in {count}", look.red("different"))?;
+        }
+        // Told for identical metrics as well: they may be so by chance.
+        self.comparison.explanation().map_or(Ok(()), |explanation| writeln!(out, "{explanation}"))
+    }
+
+    fn json(&self, out: &mut dyn Write) -> io::Result<()> {
+        let document = ReplayedDocument {
+            batch_id: &self.batch,
+            run: self.run,
+            identical: self.comparison.is_identical(),
+            comparison: &self.comparison,
+            result: self.again.document(),
+        };
+        serde_json::to_writer_pretty(out, &document)?;
+        Ok(())
+    }
+
+    fn quiet(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "{}", if self.comparison.is_identical() { "identical" } else { "different" })
+    }
+
+    fn exit(&self) -> Exit {
+        if self.comparison.is_identical() { Exit::Done } else { Exit::Failed }
+    }
+}
+
+/// Many runs computed again.
+#[derive(Serialize)]
+struct Sample {
+    #[serde(rename = "batch_id")]
+    batch: BatchId,
+    seed: u64,
+    sampled: u64,
+    identical: u64,
+    without_metrics: u64,
+    different: Vec<Different>,
+}
+
+#[derive(Serialize)]
+struct Different {
+    run: u64,
+    comparison: Comparison,
+}
+
+impl Report for Sample {
+    fn human(&self, out: &mut dyn Write, look: Look) -> io::Result<()> {
+        /// Runs shown in full when they differ.
+        const SHOWN: usize = 5;
+        for Different { run, comparison } in self.different.iter().take(SHOWN) {
+            writeln!(out, "run {run}")?;
+            comparison.write(out, look)?;
+            if let Some(explanation) = comparison.explanation() {
+                writeln!(out, "{explanation}")?;
+            }
+        }
+        if self.without_metrics > 0 {
+            let count = counted(self.without_metrics, "run");
+            writeln!(out, "{count} of the sample without metrics to compare with")?;
+        }
+        let compared = self.sampled - self.without_metrics;
+        let (identical, compared) = (grouped(self.identical), counted(compared, "run"));
+        let verdict = format!("{identical} of {compared} of {} identical, bit for bit", self.batch);
+        match self.different.is_empty() {
+            true => writeln!(out, "{}", look.green(&verdict)),
+            false => writeln!(out, "{}", look.red(&verdict)),
+        }
+    }
+
+    fn json(&self, out: &mut dyn Write) -> io::Result<()> {
+        serde_json::to_writer_pretty(out, self)?;
+        Ok(())
+    }
+
+    fn quiet(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "{}", self.identical)
+    }
+
+    fn exit(&self) -> Exit {
+        if self.different.is_empty() { Exit::Done } else { Exit::Failed }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn samples_depend_on_the_seed_only() {
+        let runs = chosen(1_000_000_000, 50, 1);
+        assert_eq!(runs.len(), 50);
+        assert!(runs.windows(2).all(|pair| pair[0] < pair[1]), "{runs:?}");
+        assert_eq!(runs, chosen(1_000_000_000, 50, 1));
+        assert_ne!(runs, chosen(1_000_000_000, 50, 2));
+        assert_eq!(chosen(3, 50, 1), [0, 1, 2]);
+    }
+
+    #[test]
+    fn values_are_compared_bit_for_bit() {
+        assert!(is_same(&json!(105), &json!(105.0)));
+        assert!(is_same(&Value::Null, &Value::Null));
+        assert!(is_same(&json!([0.1, 0.2]), &json!([0.1, 0.2])));
+        let next = f64::from_bits(0.1_f64.to_bits() + 1);
+        for (stored, computed) in [
+            (json!(0.1), json!(next)),
+            (json!(0.0), json!(-0.0)),
+            (Value::Null, json!(0.0)),
+            (json!([0.1]), json!([0.1, 0.2])),
+        ] {
+            assert!(!is_same(&stored, &computed), "{stored} {computed}");
+        }
+    }
 }

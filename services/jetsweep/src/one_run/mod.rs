@@ -2,24 +2,24 @@
 
 mod show;
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use jetsweep_engine::backtest::{Replay, Strategy};
-use jetsweep_engine::bars::{Bars, BarsError};
+use jetsweep_engine::backtest::{Replay, RunFailure, Strategy};
+use jetsweep_engine::bars::Bars;
 use jetsweep_engine::columns::Columns;
-use jetsweep_engine::execution::Execution;
 use jetsweep_engine::metrics::{Kind, Metric, Metrics};
 use jetsweep_engine::problem::Problem;
-use jetsweep_engine::template::Template;
 use jetsweep_shared::ids::Symbol;
-use jiff::civil::Date;
+use jetsweep_shared::spec::{ResolvedSpec, StrategySpec};
+use jetsweep_worker::data::{self, DataError};
 use serde::Serialize;
 use serde_json::{Number, Value};
 
-pub(crate) use show::Show;
+use crate::failure::Failure;
+
+pub(crate) use show::{Show, metric_text};
 
 /// Memory for the indicator columns of one run between runs, in bytes: one run shares nothing with a next one.
 const COLUMNS_BYTES: usize = 0;
@@ -27,73 +27,41 @@ const COLUMNS_BYTES: usize = 0;
 /// A run that cannot be computed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RunError {
-    /// The file of bars cannot be opened.
-    #[error("{}: {error}", path.display())]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        error: std::io::Error,
-    },
-    /// The bars are refused.
+    /// The bars cannot be had.
     #[error(transparent)]
-    Bars(#[from] BarsError),
-    /// The dates leave no bar.
-    #[error("{file} has no bars {range}; it has bars from {first} to {last}")]
-    NoBars {
-        /// The file.
-        file: String,
-        /// The dates asked for.
-        range: String,
-        /// Its first date.
-        first: String,
-        /// Its last date.
-        last: String,
-    },
+    Data(#[from] DataError),
     /// The engine refuses the execution rules.
     #[error("{}", list(.0))]
     Rules(Vec<Problem>),
+    /// The plan has no such run.
+    #[error("the plan has no run {run}")]
+    NotPlanned {
+        /// Its number.
+        run: u64,
+    },
     /// The run fails.
     #[error(transparent)]
-    Run(#[from] jetsweep_engine::backtest::RunFailure),
+    Run(#[from] RunFailure),
+}
+
+impl RunError {
+    /// The failure of whatever needed the run. `doing` completes "failed to "; `root` is where bars were looked for.
+    pub(crate) fn into_failure(self, doing: &str, root: &Path) -> Failure {
+        match self {
+            RunError::Data(error) if error.is_retryable() => Failure::broken(doing, error),
+            RunError::Data(error) => Failure::bad_input(doing, error).hint(looked_under(root)),
+            other => Failure::bad_input(doing, other),
+        }
+    }
+}
+
+fn looked_under(root: &Path) -> String {
+    format!("bars are looked for under {}; --data says where else", root.display())
 }
 
 /// Problems in one line.
 pub(crate) fn list(problems: impl AsRef<[Problem]>) -> String {
     problems.as_ref().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-}
-
-/// The file of a symbol's bars: `source`, with the symbol in its place, under `root`.
-pub(crate) fn bars_path(root: &Path, source: &str, symbol: &Symbol) -> PathBuf {
-    root.join(source.replace("{symbol}", symbol.as_str()))
-}
-
-/// Bars of a file between two dates, both included.
-///
-/// # Errors
-///
-/// When the file cannot be read, its bars are refused, or none of them lies between the dates.
-pub(crate) fn load_bars(path: &Path, from: Option<Date>, to: Option<Date>) -> Result<Arc<Bars>, RunError> {
-    let open = |error| RunError::Open { path: path.to_owned(), error };
-    let file = File::open(path).map_err(open)?;
-    let name = path.display().to_string();
-    let all = Bars::read_csv(file, &name)?;
-    if from.is_none() && to.is_none() {
-        return Ok(Arc::new(all));
-    }
-    let bars = all.between(from, to);
-    if bars.is_empty() {
-        let (first, last) = (all.date_label(0), all.date_label(all.len() - 1));
-        return Err(RunError::NoBars { file: name, range: range(from, to), first, last });
-    }
-    Ok(Arc::new(bars))
-}
-
-/// `from 2005-01-01 to 2010-12-31`, with what is given.
-fn range(from: Option<Date>, to: Option<Date>) -> String {
-    let from = from.map(|date| format!("from {date}"));
-    let to = to.map(|date| format!("to {date}"));
-    from.into_iter().chain(to).collect::<Vec<_>>().join(" ")
 }
 
 /// One run in full.
@@ -110,25 +78,41 @@ pub(crate) struct OneRun {
 }
 
 impl OneRun {
-    /// Computes a run. `strategy` is its name in results, and `values` are its parameters in the template's order.
+    /// Computes a run of a sweep: its symbol and strategy, and parameter values in the template's order. The bars are
+    /// read under the folder `root`.
     ///
     /// # Errors
     ///
-    /// When the engine refuses the rules or the run fails.
+    /// When the bars cannot be had, the engine refuses the rules, or the run fails.
     pub(crate) fn compute(
-        symbol: Symbol,
-        strategy: &str,
-        template: &Template,
-        execution: &Execution,
+        spec: &ResolvedSpec,
+        symbol: &Symbol,
+        strategy: &StrategySpec,
+        values: &[f64],
+        root: &Path,
+    ) -> Result<Self, RunError> {
+        let bars = data::load(root, &spec.data, symbol)?;
+        Self::compute_over(Arc::new(bars), spec, symbol, strategy, values)
+    }
+
+    /// Computes a run over bars that are in memory already.
+    ///
+    /// # Errors
+    ///
+    /// When the engine refuses the rules, or the run fails.
+    pub(crate) fn compute_over(
         bars: Arc<Bars>,
+        spec: &ResolvedSpec,
+        symbol: &Symbol,
+        strategy: &StrategySpec,
         values: &[f64],
     ) -> Result<Self, RunError> {
-        let compiled = Strategy::new(template, execution).map_err(RunError::Rules)?;
+        let compiled = Strategy::new(&strategy.template, &spec.execution).map_err(RunError::Rules)?;
         let mut columns = Columns::new(Arc::clone(&bars), COLUMNS_BYTES);
         let replay = compiled.replay(&mut columns, values)?;
-        let parameters = template.params().iter().zip(values);
+        let parameters = strategy.template.params().iter().zip(values);
         let params = parameters.map(|((name, parameter), value)| (name.clone(), *value, parameter.whole)).collect();
-        Ok(Self { bars, replay, symbol, strategy: strategy.to_owned(), params })
+        Ok(Self { bars, replay, symbol: symbol.clone(), strategy: strategy.name.clone(), params })
     }
 
     /// The run as JSON shows it.
