@@ -67,6 +67,7 @@ fn write(what: &str, begin: &Begin, results: &[ShardResult], prepare: impl Fn(&d
 
     let mut store = Store::open(&path, resources()).expect("a store");
     let source = Arc::new(Source { stream: "BENCH".to_owned(), created: "now".to_owned() });
+    let cpu_before = cpu_seconds();
     let (mut applying, mut committing, mut slowest) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
     store.apply(&LogEvent::Begin(Box::new(begin.clone())), 1).expect("a batch");
     for shard in 0..begin.total_shards {
@@ -84,21 +85,34 @@ fn write(what: &str, begin: &Begin, results: &[ShardResult], prepare: impl Fn(&d
         }
     }
     let start = Instant::now();
-    store.checkpoint().expect("a checkpoint");
+    store.checkpoint();
     let last = start.elapsed();
+    let cpu = cpu_seconds() - cpu_before;
     drop(store);
     let total = applying + committing + last;
     let size = std::fs::metadata(&path).expect("the file").len() as f64 / begin.total_runs as f64;
     println!(
-        "{what}: {} rows/s committed (columns {:.1} s, commits {:.1} s, slowest {:.2} s, last checkpoint {:.1} s), \
+        "{what}: {} rows/s committed, {:.1} us of CPU a row (columns {:.1} s, commits {:.1} s, slowest {:.2} s, last checkpoint {:.1} s), \
          {size:.0} bytes a row in the file",
         rate(begin.total_runs, total),
+        cpu * 1e6 / begin.total_runs as f64,
         applying.as_secs_f64(),
         committing.as_secs_f64(),
         slowest.as_secs_f64(),
         last.as_secs_f64()
     );
     ask(&path);
+    build_index(&path);
+}
+
+/// How long the index takes that is built once all rows are there.
+fn build_index(path: &Path) {
+    let connection = duckdb::Connection::open(path).expect("the database");
+    connection.execute_batch("SET threads = 2; DROP INDEX IF EXISTS by_symbol_strategy_time").expect("a setting");
+    let start = Instant::now();
+    connection.execute_batch(CREATE_INDEX).expect("an index");
+    println!("index built afterwards: {:.2} s", start.elapsed().as_secs_f64());
+    connection.execute_batch("DROP INDEX by_symbol_strategy_time").expect("no index");
 }
 
 /// What a reader waits for.
@@ -119,12 +133,24 @@ fn ask(path: &Path) {
         let start = Instant::now();
         (0..TIMES).for_each(|_| assert_eq!(ask(), rows));
         let again = start.elapsed() / TIMES;
+        let plan: String = connection.query_row(&format!("EXPLAIN {sql}"), [], |row| row.get(1)).expect("a plan");
+        let uses_index = if plan.contains("Index Scan") { ", through the index" } else { "" };
         println!(
-            "  {name}: {rows} rows, first {:.1} ms, then {:.1} ms",
+            "  {name}: {rows} rows{uses_index}, first {:.1} ms, then {:.1} ms",
             first.as_secs_f64() * 1e3,
             again.as_secs_f64() * 1e3
         );
     }
+}
+
+/// CPU time of this process so far, all threads, which a busy machine changes less than the clock's.
+fn cpu_seconds() -> f64 {
+    /// Clock ticks a second in `/proc`, the same on every Linux.
+    const TICKS: f64 = 100.0;
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // Fields after the program's name in brackets: user and system time are the 12th and 13th.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / TICKS
 }
 
 fn rate(rows: u64, time: Duration) -> u64 {

@@ -108,11 +108,7 @@ impl Database {
                 .map_err(|source| DatabaseError::Folder { path: path.to_owned(), source })?;
         }
         let registration = Arc::new(Registration::new(path, Use::Writing)?);
-        let config = base_config(resources)
-            .and_then(|config| config.access_mode(AccessMode::ReadWrite))
-            .and_then(|config| config.with("checkpoint_threshold", CHECKPOINT_THRESHOLD))
-            .map_err(DatabaseError::sql("configure DuckDB"))?;
-        let connection = open(path, config)?;
+        let connection = open(path, read_write(resources)?)?;
         schema::create_or_check(&connection, path)?;
         connection
             .execute_batch("SET enable_external_access = false; SET lock_configuration = true;")
@@ -120,16 +116,21 @@ impl Database {
         Ok(Self { connection, path: path.to_owned(), registration })
     }
 
-    /// Opens an existing file for reading.
+    /// Opens an existing file for reading. What a killed writer committed and left in the log beside it is read too.
     pub(crate) fn open_for_reading(path: &Path, resources: Resources) -> Result<Self, DatabaseError> {
         if !path.exists() {
             return Err(DatabaseError::Missing { path: path.to_owned() });
         }
         let registration = Arc::new(Registration::new(path, Use::Reading)?);
-        let config = base_config(resources)
-            .and_then(|config| config.access_mode(AccessMode::ReadOnly))
-            .map_err(DatabaseError::sql("configure DuckDB"))?;
-        let connection = open(path, config)?;
+        let connection = match open_read_only(path, resources) {
+            Err(DatabaseError::Sql { source, .. }) if is_unreplayed(&source) => {
+                // Its writer was killed, and left a log with something in it that cannot be applied in memory alone.
+                // Opening for writing applies it.
+                drop(open(path, read_write(resources)?)?);
+                open_read_only(path, resources)?
+            }
+            opened => opened?,
+        };
         schema::check(&connection, path)?;
         Ok(Self { connection, path: path.to_owned(), registration })
     }
@@ -144,6 +145,25 @@ impl Database {
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
+}
+
+fn read_write(resources: Resources) -> Result<Config, DatabaseError> {
+    base_config(resources)
+        .and_then(|config| config.access_mode(AccessMode::ReadWrite))
+        .and_then(|config| config.with("checkpoint_threshold", CHECKPOINT_THRESHOLD))
+        .map_err(DatabaseError::sql("configure DuckDB"))
+}
+
+fn open_read_only(path: &Path, resources: Resources) -> Result<Connection, DatabaseError> {
+    let config = base_config(resources)
+        .and_then(|config| config.access_mode(AccessMode::ReadOnly))
+        .map_err(DatabaseError::sql("configure DuckDB"))?;
+    open(path, config)
+}
+
+/// Whether DuckDB failed to apply the log beside the file.
+fn is_unreplayed(error: &duckdb::Error) -> bool {
+    error.to_string().contains("replaying WAL")
 }
 
 fn base_config(resources: Resources) -> duckdb::Result<Config> {

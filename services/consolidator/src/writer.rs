@@ -127,7 +127,7 @@ impl Writer {
             rooms.clear();
         }
         self.commit()?;
-        self.checkpoint();
+        self.store.checkpoint();
         Ok(())
     }
 
@@ -218,7 +218,7 @@ impl Writer {
             }
         }
         if ends_a_batch {
-            self.checkpoint();
+            self.store.tidy();
         }
         Ok(Next::GoOn)
     }
@@ -232,13 +232,6 @@ impl Writer {
             std::thread::sleep(LOOK_AGAIN.min(pause));
         }
         Next::GoOn
-    }
-
-    fn checkpoint(&self) {
-        if let Err(error) = self.store.checkpoint() {
-            // Readers are in the way. The log stays as it is, and is moved by a later commit.
-            tracing::debug!(%error, "no checkpoint now");
-        }
     }
 }
 

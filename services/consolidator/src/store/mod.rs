@@ -6,6 +6,7 @@
 
 mod batch;
 mod group;
+mod index;
 mod rows;
 mod text;
 mod write;
@@ -97,13 +98,15 @@ pub struct Store {
     group: Group,
     /// Where the group ends; committed with it.
     passed: Option<Position>,
+    has_index: bool,
 }
 
 impl Store {
     /// Opens the database for writing, creating it when there is none.
     pub fn open(path: &Path, resources: Resources) -> Result<Self, DatabaseError> {
         let database = Database::open_for_writing(path, resources)?;
-        Ok(Self { database, batches: Batches::default(), group: Group::default(), passed: None })
+        let has_index = index::exists(&database.connection)?;
+        Ok(Self { database, batches: Batches::default(), group: Group::default(), passed: None, has_index })
     }
 
     /// Up to where a stream was read, if it ever was.
@@ -167,9 +170,36 @@ impl Store {
         Ok(Committed { rows, batches })
     }
 
-    /// Moves DuckDB's log into the file. Not possible while somebody reads; DuckDB then does it later by itself.
-    pub fn checkpoint(&self) -> Result<(), DatabaseError> {
-        self.database.connection.execute_batch("CHECKPOINT").map_err(DatabaseError::sql("checkpoint the database"))
+    /// Puts the file in order after a batch has ended: builds the index if nothing is running, and moves DuckDB's log
+    /// into the file. What of this cannot be done now is done later; nobody depends on it.
+    pub fn tidy(&mut self) {
+        if !self.has_index {
+            match index::build_if_idle(&self.database.connection) {
+                Ok(built) => self.has_index = built,
+                Err(error) => tracing::info!(%error, "the index is not built now"),
+            }
+        }
+        self.checkpoint();
+    }
+
+    /// Moves DuckDB's log into the file. That is not possible while somebody reads; DuckDB then does it with a later
+    /// commit.
+    pub fn checkpoint(&self) {
+        if let Err(error) = self.database.connection.execute_batch("CHECKPOINT") {
+            tracing::debug!(%error, "no checkpoint now");
+        }
+    }
+
+    /// Drops the index before rows come.
+    fn prepare_for_rows(&mut self) {
+        if !self.has_index {
+            return;
+        }
+        match index::drop(&self.database.connection) {
+            Ok(()) => self.has_index = false,
+            // It is kept up to date then, which only takes longer.
+            Err(error) => tracing::info!(%error, "the index stays"),
+        }
     }
 
     /// The database with a connection of its own, for reading.
@@ -185,6 +215,7 @@ impl Store {
     fn begin(&mut self, begin: &Begin) -> Result<Applied, DatabaseError> {
         let id = &begin.batch_id;
         let Some(known) = self.batches.load(&self.database.connection, id)? else {
+            self.prepare_for_rows();
             self.batches.insert(Batch::new(begin.clone()));
             self.group.changes_plan_of(id);
             self.note_end(id);
@@ -198,6 +229,7 @@ impl Store {
         }
         // What the new generation replaces must be in the tables before it is looked for there.
         self.flush()?;
+        self.prepare_for_rows();
         let Some(known) = self.batches.load(&self.database.connection, id)? else {
             return Ok(Applied::Rejected(Rejection::new(Rejection::UNKNOWN_BATCH, "the batch is gone")));
         };

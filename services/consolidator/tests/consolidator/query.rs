@@ -232,7 +232,8 @@ async fn in_parts(setting: &Setting, sql: &str) -> Vec<Message> {
 #[tokio::test]
 async fn a_long_query_holds_nobody_up_and_ends_with_the_service() {
     let (setting, consolidator) = with_a_batch().await;
-    let forever = "SELECT count(*) FROM range(10000000) a, range(10000000) b WHERE a.range + b.range = 7";
+    let forever = "SELECT count(*) FROM backtest_results r, range(10000000) a, range(10000000) b \
+                   WHERE r.run + a.range + b.range = 7";
     let client = setting.bus.client.clone();
     let waiting = tokio::spawn(async move {
         let request = async_nats::Request::new().payload(forever.into()).timeout(Some(jetsweep_tests::LIMIT));
@@ -246,4 +247,16 @@ async fn a_long_query_holds_nobody_up_and_ends_with_the_service() {
     consolidator.stop().await;
     let stopped: ErrorReply = serde_json::from_slice(&waiting.await.unwrap().payload).unwrap();
     assert_eq!(stopped.code, "unavailable");
+}
+
+#[tokio::test]
+async fn a_query_that_wants_too_much_memory_leaves_the_writer_alone() {
+    let (setting, consolidator) = with_a_batch().await;
+    // More than the 256 MiB of these tests, and nothing that could be put on disk meanwhile.
+    let hungry = "SELECT length(string_agg(repeat('x', 100000), '')) AS n FROM range(100000)";
+    let refused = refusal(&setting, hungry).await;
+    assert_eq!(refused.code, "unavailable", "{}", refused.message);
+    setting.publish_whole(&begin("after", 0)).await;
+    setting.ended("after").await;
+    consolidator.stop().await;
 }

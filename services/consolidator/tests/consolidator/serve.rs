@@ -139,6 +139,7 @@ async fn it_survives_the_servers_death() {
     let consolidator = setting.consolidator();
     let begin = begin("b", 0);
     setting.publish_begin(&begin).await;
+    setting.status("b", |_| true).await;
     for shard in 0..SHARDS {
         if shard % 4 == 1 {
             setting.server.restart().await;

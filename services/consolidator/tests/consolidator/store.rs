@@ -298,3 +298,27 @@ fn a_database_of_a_later_version_is_refused() {
     assert!(matches!(error, DatabaseError::Newer { found: 99, .. }), "{error}");
     assert!(error.to_string().ends_with("upgrade jetsweep"), "{error}");
 }
+
+#[test]
+fn the_index_is_there_while_nothing_is_written() {
+    let (_folder, path) = place();
+    let index = "SELECT count(*) FROM duckdb_indexes() WHERE expressions LIKE '%symbol%strategy%timestamp%'";
+    let mut store = Store::open(&path, resources()).unwrap();
+    write(&mut store, whole_batch(&begin("one", 0)));
+    store.tidy();
+    drop(store);
+    assert_eq!(value(&path, index), 1);
+    // It goes with the next batch, also in another process, and comes back when no batch is running.
+    let mut store = Store::open(&path, resources()).unwrap();
+    write(&mut store, [begin_event(&begin("two", 0))]);
+    write(&mut store, whole_batch(&begin("three", 0)));
+    store.tidy();
+    drop(store);
+    assert_eq!(value(&path, index), 0, "batch two is running");
+    let mut store = Store::open(&path, resources()).unwrap();
+    write(&mut store, whole_batch(&begin("two", 0)));
+    store.tidy();
+    drop(store);
+    assert_eq!(value(&path, index), 1);
+    assert_eq!(value(&path, "SELECT count(*) FROM backtest_results WHERE symbol = 'SPY'"), RUNS);
+}
