@@ -14,7 +14,7 @@ use crate::mask::Mask;
 use crate::metrics::Metrics;
 use crate::params::Params;
 use crate::problem::Problem;
-use crate::simulation::{self, Run, Signals, Trade, TrueRanges};
+use crate::simulation::{self, Run, Signals, Tables, Trade, TrueRanges, Way};
 use crate::template::{self, Template};
 
 /// Why a run has no metrics. The run's row says so; the other runs of its shard go on.
@@ -108,6 +108,7 @@ struct Prepared {
     long: Option<SideMasks>,
     short: Option<SideMasks>,
     atr: [Option<Column>; 3],
+    tables: Option<Arc<Tables>>,
 }
 
 impl Prepared {
@@ -115,7 +116,7 @@ impl Prepared {
         let side = |masks: &'a Option<SideMasks>| masks.as_ref().map(SideMasks::rules);
         let signals = Signals { long: side(&self.long), short: side(&self.short) };
         let atr = TrueRanges(self.atr.each_ref().map(|column| column.as_deref()));
-        Run { bars: &self.bars, signals, execution, atr, range }
+        Run { bars: &self.bars, signals, execution, atr, tables: self.tables.as_deref(), range }
     }
 }
 
@@ -259,7 +260,11 @@ impl Strategy {
         let short = masks_of(columns, &self.short)?;
         let distances = self.execution.atr_distances();
         let atr = distances.map(|(_, distance)| Some(columns.average_true_range(distance?.period)));
-        Ok(Prepared { bars: Arc::clone(columns.bars()), long, short, atr })
+        let tables = (Way::of(&self.execution) == Way::Holdings).then(|| {
+            let risk_free = self.execution.risk_free_per_bar(columns.bars());
+            columns.tables(risk_free)
+        });
+        Ok(Prepared { bars: Arc::clone(columns.bars()), long, short, atr, tables })
     }
 }
 

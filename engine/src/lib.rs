@@ -15,6 +15,7 @@
 pub mod backtest;
 pub mod bars;
 pub mod columns;
+mod double_double;
 pub mod execution;
 pub mod expr;
 pub mod grid;

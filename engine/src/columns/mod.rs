@@ -13,6 +13,7 @@ use crate::bars::Bars;
 use crate::expr::{Bound, Rule};
 use crate::indicators::{self, Inputs};
 use crate::mask::Mask;
+use crate::simulation::Tables;
 
 pub(crate) use node::{NodeId, Nodes, Operand, Operation};
 pub(crate) use store::Column;
@@ -27,7 +28,7 @@ pub struct CacheStats {
     pub hits: u64,
     /// Times a sub-expression was computed.
     pub misses: u64,
-    /// Bytes of the columns and masks held now.
+    /// Bytes of the columns, masks and tables held now.
     pub bytes: usize,
 }
 
@@ -48,6 +49,8 @@ pub struct Columns {
     run: u64,
     hits: u64,
     misses: u64,
+    /// Tables of the simulation, for the risk-free return that was asked for last.
+    tables: Option<Arc<Tables>>,
 }
 
 /// Nodes after which a [`Columns`] starts afresh. It bounds what is kept for nodes that have lost their values to
@@ -59,7 +62,7 @@ impl Columns {
     /// correct too, only slow.
     pub fn new(bars: Arc<Bars>, budget_bytes: usize) -> Self {
         let (nodes, store) = (Nodes::default(), Store::new(budget_bytes));
-        Self { bars, nodes, store, budget: budget_bytes, run: 0, hits: 0, misses: 0 }
+        Self { bars, nodes, store, budget: budget_bytes, run: 0, hits: 0, misses: 0, tables: None }
     }
 
     /// The bars.
@@ -69,7 +72,21 @@ impl Columns {
 
     /// What the cache did since the start, and what it holds.
     pub fn stats(&self) -> CacheStats {
-        CacheStats { hits: self.hits, misses: self.misses, bytes: self.store.bytes() }
+        CacheStats { hits: self.hits, misses: self.misses, bytes: self.bytes() }
+    }
+
+    fn bytes(&self) -> usize {
+        self.store.bytes() + self.tables.as_ref().map_or(0, |tables| tables.bytes())
+    }
+
+    /// The tables of the simulation for a risk-free return a bar, which all runs of a sweep have in common.
+    pub(crate) fn tables(&mut self, risk_free: f64) -> Arc<Tables> {
+        if let Some(tables) = self.tables.as_ref().filter(|tables| tables.fit(risk_free)) {
+            return Arc::clone(tables);
+        }
+        let tables = Arc::new(Tables::new(self.bars.close(), risk_free));
+        self.tables = Some(Arc::clone(&tables));
+        tables
     }
 
     /// The masks of some rules, all with the same parameter values.

@@ -4,6 +4,9 @@ mod problems;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bars::Bars;
+use crate::metrics::risk_free_per_bar;
+
 /// When an order decided at the close of bar *t* fills.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -210,6 +213,16 @@ impl Execution {
             ("take_profit_atr", self.take_profit_atr),
             ("trailing_stop_atr", self.trailing_stop_atr),
         ]
+    }
+
+    /// Bars a year of runs over these bars.
+    pub(crate) fn bars_per_year_of(&self, bars: &Bars) -> f64 {
+        self.bars_per_year.unwrap_or(bars.bars_per_year())
+    }
+
+    /// The risk-free return a bar of runs over these bars.
+    pub(crate) fn risk_free_per_bar(&self, bars: &Bars) -> f64 {
+        risk_free_per_bar(self.risk_free_rate, self.bars_per_year_of(bars))
     }
 
     /// Whether a position may end for another reason than a rule of the strategy.

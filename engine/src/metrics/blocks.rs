@@ -5,7 +5,7 @@
 use super::BLOCKS;
 
 /// The bar at which block `index` ends: `floor((index + 1) * bars / BLOCKS)`, the start of the next one.
-pub(super) fn end_of(index: usize, bars: usize) -> usize {
+pub(crate) fn end_of(index: usize, bars: usize) -> usize {
     (index + 1) * bars / BLOCKS
 }
 

@@ -68,6 +68,46 @@ impl Drawdown {
         rest.iter().for_each(|&close| self.step(equity(close)));
     }
 
+    /// The running maximum.
+    pub(crate) fn peak(&self) -> f64 {
+        self.peak
+    }
+
+    /// Bars with this lowest equity, of which one lies at `ratio` of a higher one before it and none is deeper below
+    /// another. Whatever rises among them, the lowest is at least as deep as it is below the maximum so far.
+    pub(crate) fn deepen(&mut self, lowest: f64, ratio: f64) {
+        self.trough = if lowest < self.trough { lowest } else { self.trough };
+        self.worst = if ratio < self.worst { ratio } else { self.worst };
+    }
+
+    /// `count` bars below the running maximum.
+    pub(crate) fn stay_below(&mut self, count: usize) {
+        self.below += count;
+    }
+
+    /// A stretch between two running maxima, both of which are passed.
+    pub(crate) fn stretch(&mut self, bars: usize) {
+        self.longest = self.longest.max(bars);
+    }
+
+    /// Whether this stretch would be the longest so far if it had `more` bars.
+    pub(crate) fn could_be_longest(&self, more: usize) -> bool {
+        self.below + more > self.longest
+    }
+
+    /// Whether a stretch of so many bars would be the longest so far.
+    pub(crate) fn is_longest(&self, bars: usize) -> bool {
+        bars > self.longest
+    }
+
+    /// A new running maximum, with `below` bars after it.
+    pub(crate) fn rise(&mut self, peak: f64, below: usize) {
+        self.end_stretch();
+        self.peak = peak;
+        self.trough = peak;
+        self.below = below;
+    }
+
     /// `min(E / running_max(E, initial cash) - 1)`, at most 0 [empyrical].
     pub(crate) fn deepest(&self) -> f64 {
         self.worst.min(self.trough / self.peak) - 1.0

@@ -4,7 +4,7 @@
 //! cash: N bars have N returns. P is the number of bars a year. Every reduction has one fixed order of summation, so
 //! that a run has the same bits on every machine.
 
-mod blocks;
+pub(crate) mod blocks;
 mod catalogue;
 pub(crate) mod drawdown;
 mod moments;
@@ -14,7 +14,7 @@ pub(crate) mod trades;
 
 pub use catalogue::{BLOCKS, Kind, Metric, Metrics};
 
-pub(crate) use returns::{Returns, risk_free_per_bar};
+pub(crate) use returns::{PowerSums, ReturnSums, Returns, risk_free_per_bar};
 pub(crate) use summary::Summary;
 
 /// Deviations at or below this are rounding, not risk.

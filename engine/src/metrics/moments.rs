@@ -2,6 +2,7 @@
 
 use super::ROUNDING;
 use super::returns::{LANES, lanes_total};
+use crate::double_double::DoubleDouble;
 
 /// Central moments: means of powers of the distance from the mean.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -46,6 +47,26 @@ impl Moments {
             third: (lanes_total(third) - idle * (square * mean)) / count,
             fourth: (lanes_total(fourth) + idle * (square * square)) / count,
         }
+    }
+
+    /// Moments from the sums of the first four powers of `count` returns.
+    ///
+    /// ```text
+    /// m2 = a2 - m^2    m3 = a3 - 3 m a2 + 2 m^3    m4 = a4 - 4 m a3 + 6 m^2 a2 - 3 m^4    with ak = sum(r^k) / N, m = a1
+    /// ```
+    ///
+    /// Where the deviation is small beside the mean nearly all digits cancel, hence the double-double.
+    pub(super) fn of_powers(count: f64, sums: [DoubleDouble; 4]) -> Self {
+        let [mean, a2, a3, a4] = sums.map(|sum| sum.over(count));
+        let times = |factor: f64, value: DoubleDouble| DoubleDouble::from(factor) * value;
+        let square = mean * mean;
+        let second = a2 - square;
+        let third = a3 - mean * (times(3.0, a2) - times(2.0, square));
+        let fourth = a4 - mean * times(4.0, a3) + square * (times(6.0, a2) - times(3.0, square));
+        let (mean, second) = (mean.value(), second.value());
+        // Rounding may leave less than nothing of a deviation that is none.
+        let second = if second < 0.0 { 0.0 } else { second };
+        Self { count, mean, second, third: third.value(), fourth: fourth.value() }
     }
 
     /// Standard deviation with `ddof = 1`: `sqrt(sum((r - mean)^2) / (N - 1))`. `None` of fewer than two returns.

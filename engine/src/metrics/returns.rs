@@ -2,6 +2,7 @@
 
 use super::moments::Moments;
 use super::{BLOCKS, ROUNDING, blocks};
+use crate::double_double::DoubleDouble;
 
 /// Partial sums kept side by side, so that additions need not wait for each other. Part of the order of summation,
 /// hence of the results' bits; no vector width of any machine changes it.
@@ -116,6 +117,22 @@ fn block_sums(returns: &[f64], risk_free: f64) -> [f64; 3] {
     [lanes_total(sum), lanes_total(squares), lanes_total(downside)]
 }
 
+/// Sums over the bars of a run.
+#[derive(Debug)]
+pub(crate) struct PowerSums {
+    pub(crate) bars: usize,
+    /// Bars whose return may differ from 0: the sums are over these.
+    pub(crate) active: usize,
+    /// The risk-free return a bar.
+    pub(crate) risk_free: f64,
+    /// Of returns, their squares, cubes and fourth powers.
+    pub(crate) powers: [DoubleDouble; 4],
+    /// Of the squares of what returns lack of the risk-free one.
+    pub(crate) downside: f64,
+    pub(crate) block_returns: [f64; BLOCKS],
+    pub(crate) block_squares: [f64; BLOCKS],
+}
+
 /// What the ratios below are made of.
 #[derive(Debug, Default)]
 pub(crate) struct ReturnSums {
@@ -129,6 +146,22 @@ pub(crate) struct ReturnSums {
 }
 
 impl ReturnSums {
+    /// From sums of powers of returns.
+    pub(crate) fn of_powers(powers: PowerSums) -> Self {
+        let PowerSums { bars, active, risk_free, powers, downside, block_returns, block_squares } = powers;
+        let count = bars as f64;
+        let below = (-risk_free).min(0.0);
+        Self {
+            count,
+            risk_free,
+            total: powers[0].value(),
+            downside: downside + (bars - active) as f64 * (below * below),
+            moments: (bars > 0).then(|| Moments::of_powers(count, powers)),
+            block_returns,
+            block_squares,
+        }
+    }
+
     /// `mean(r - rf) / std(r, ddof 1) * sqrt(P)` [empyrical, quantstats, vectorbt at P = 252]. `None` where all
     /// returns are equal.
     pub(super) fn sharpe(&self, bars_per_year: f64) -> Option<f64> {

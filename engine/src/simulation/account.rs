@@ -43,6 +43,12 @@ impl Position {
         self.cash + self.shares * close
     }
 
+    /// The shares of a position that has no cash beside them.
+    pub(super) fn shares_alone(&self) -> f64 {
+        debug_assert_eq!(self.cash, 0.0, "all cash is in the shares");
+        self.shares
+    }
+
     /// Pays for borrowing the shares: `rate` a bar on their value at the close.
     pub(super) fn pay_borrowing(&mut self, rate: f64, close: f64) {
         let cost = self.size * close * rate;

@@ -5,16 +5,25 @@
 //! - A run that may end a position by more than a rule of the strategy (stops, targets, the most bars), or may be
 //!   short, depends on its path: the *bar loop* goes through each bar of a position.
 //! - Else the *walk* goes from decision to decision, and takes down the bars between them one by one.
+//! - If moreover entries take all cash, equity within a holding is a multiple of the close: the walk takes it down
+//!   *holding by holding*, by tables computed once for all runs over the bars. How long a run takes then depends on
+//!   its number of trades alone.
+//!
+//! Trades are the same in all three, bit for bit; metrics differ by rounding.
 
 mod account;
 mod bar_loop;
 mod book;
 mod costs;
 mod every_bar;
+mod holdings;
 mod record;
 mod run;
 mod signals;
 mod stops;
+mod tables;
+#[cfg(test)]
+mod tests;
 mod trade;
 mod walk;
 
@@ -22,14 +31,16 @@ use std::cell::Cell;
 
 use crate::backtest::Replay;
 use crate::bars::Bars;
-use crate::execution::{Direction, Execution};
+use crate::execution::{Direction, Execution, Size};
 use crate::metrics::Metrics;
 
 use every_bar::EveryBar;
+use holdings::Holdings;
 use record::{Everything, Nothing, Recorder};
 
 pub(crate) use run::{Run, TrueRanges};
 pub use signals::{Rules, Signals};
+pub(crate) use tables::Tables;
 pub use trade::{ExitReason, Side, Trade};
 
 thread_local! {
@@ -40,8 +51,10 @@ thread_local! {
 /// The ways through a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
+    /// From decision to decision, taking down holding by holding.
+    Holdings,
     /// From decision to decision, taking down every bar.
-    Walk,
+    EveryBar,
     /// Bar by bar.
     BarLoop,
 }
@@ -49,7 +62,11 @@ pub(crate) enum Way {
 impl Way {
     /// The way that runs of these rules take.
     pub(crate) fn of(execution: &Execution) -> Self {
-        if execution.direction != Direction::Long || execution.has_stops() { Way::BarLoop } else { Way::Walk }
+        if execution.direction != Direction::Long || execution.has_stops() {
+            return Way::BarLoop;
+        }
+        let takes_all_cash = execution.size == Size::AllIn && !execution.whole_shares;
+        if takes_all_cash { Way::Holdings } else { Way::EveryBar }
     }
 }
 
@@ -69,13 +86,20 @@ impl Run<'_> {
         self.replay_by(Way::of(self.execution))
     }
 
-    pub(crate) fn metrics_by(&self, way: Way) -> Metrics {
+    fn metrics_by(&self, way: Way) -> Metrics {
         self.simulate(way, &mut Nothing)
     }
 
-    pub(crate) fn replay_by(&self, way: Way) -> Replay {
+    fn replay_by(&self, way: Way) -> Replay {
         let mut everything = Everything::with_capacity(self.range.len());
-        let metrics = self.simulate(way, &mut everything);
+        let metrics = match way {
+            // Tables know no single bars: these come from a walk of their own.
+            Way::Holdings => {
+                self.simulate(Way::EveryBar, &mut everything);
+                self.metrics_by(Way::Holdings)
+            }
+            Way::EveryBar | Way::BarLoop => self.simulate(way, &mut everything),
+        };
         let Everything { trades, equity } = everything;
         Replay { metrics, trades, equity }
     }
@@ -91,7 +115,20 @@ impl Run<'_> {
             &mut space[..self.range.len()]
         });
         let metrics = match way {
-            Way::Walk => {
+            Way::Holdings => {
+                let by_itself;
+                let tables = match self.tables {
+                    Some(tables) => tables,
+                    None => {
+                        by_itself = Tables::new(self.bars.close(), self.risk_free());
+                        &by_itself
+                    }
+                };
+                let mut book = Holdings::new(self, tables, first);
+                walk::walk(self, &mut book);
+                book.finish()
+            }
+            Way::EveryBar => {
                 let mut book = EveryBar::new(self, first, recorder);
                 walk::walk(self, &mut book);
                 book.finish()
@@ -111,7 +148,7 @@ fn run_of<'a>(
     atr: &'a [Option<Vec<f64>>; 3],
 ) -> Run<'a> {
     let atr = TrueRanges(atr.each_ref().map(|column| column.as_deref()));
-    Run { bars, signals, execution, atr, range: 0..bars.len() }
+    Run { bars, signals, execution, atr, tables: None, range: 0..bars.len() }
 }
 
 /// Average true ranges for the stops of one run.

@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use super::signals::Signals;
+use super::tables::Tables;
 use crate::bars::Bars;
 use crate::execution::Execution;
-use crate::metrics::risk_free_per_bar;
 
 /// The input of one run. Bars are numbered as in all bars of the symbol, whatever part of them the run covers.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub(crate) struct Run<'a> {
     /// Without [`problems`](Execution::problems).
     pub(crate) execution: &'a Execution,
     pub(crate) atr: TrueRanges<'a>,
+    /// Tables over the closes for the risk-free return of the run, if its way needs them and others made them.
+    pub(crate) tables: Option<&'a Tables>,
     /// The bars covered.
     pub(crate) range: Range<usize>,
 }
@@ -22,12 +24,12 @@ pub(crate) struct Run<'a> {
 impl Run<'_> {
     /// Bars a year, of the whole series whatever part of it is covered.
     pub(super) fn bars_per_year(&self) -> f64 {
-        self.execution.bars_per_year.unwrap_or(self.bars.bars_per_year())
+        self.execution.bars_per_year_of(self.bars)
     }
 
     /// The risk-free return a bar.
     pub(super) fn risk_free(&self) -> f64 {
-        risk_free_per_bar(self.execution.risk_free_rate, self.bars_per_year())
+        self.execution.risk_free_per_bar(self.bars)
     }
 }
 
