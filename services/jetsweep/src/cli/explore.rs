@@ -83,9 +83,19 @@ pub(crate) struct BacktestArgs {
     /// Bars a year, to annualise with [default: told from the bars]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) bars_per_year: Option<f64>,
+    /// Any other execution rule of a sweep spec, as in stop_loss=0.05. May be repeated
+    #[arg(long = "rule", value_name = "NAME=VALUE", value_parser = rule)]
+    pub(crate) rules: Vec<(String, String)>,
     /// Also write the equity at each bar's close to this file, as CSV
     #[arg(long, value_name = "FILE")]
     pub(crate) equity: Option<PathBuf>,
+}
+
+fn rule(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) => Ok((name.trim().to_owned(), value.trim().to_owned())),
+        None => Err("a rule is NAME=VALUE, as in stop_loss=0.05".to_owned()),
+    }
 }
 
 /// Arguments of `jetsweep replay`.

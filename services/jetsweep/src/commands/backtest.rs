@@ -49,14 +49,14 @@ fn spec(args: &BacktestArgs, source: String) -> ShortSpec {
         ("risk_free_rate", args.risk_free_rate.map(|value| value.to_string())),
         ("bars_per_year", args.bars_per_year.map(|value| value.to_string())),
     ];
-    let given = numbers.chain(others).filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    let flags = numbers.chain(others).filter_map(|(name, value)| Some((name.to_owned(), value?)));
     ShortSpec {
         symbols: vec![args.symbol.clone()],
         strategies: vec![args.strategy.clone()],
         source,
         from: args.from.clone(),
         to: args.to.clone(),
-        execution: given.collect(),
+        execution: flags.chain(args.rules.iter().cloned()).collect(),
         params: args.params.clone(),
         ..ShortSpec::default()
     }

@@ -11,6 +11,7 @@ use jetsweep_engine::bars::Bars;
 use jetsweep_engine::columns::Columns;
 use jetsweep_engine::metrics::{Kind, Metric, Metrics};
 use jetsweep_engine::problem::Problem;
+use jetsweep_engine::simulation::{ExitReason, Side};
 use jetsweep_shared::ids::Symbol;
 use jetsweep_shared::spec::{ResolvedSpec, StrategySpec};
 use jetsweep_worker::data::{self, DataError};
@@ -119,6 +120,7 @@ impl OneRun {
     pub(crate) fn document(&self) -> Document<'_> {
         let bars = &self.bars;
         let trades = self.replay.trades.iter().map(|trade| TradeDocument {
+            side: trade.side,
             entry_date: bars.date_label(trade.entry_bar),
             entry_bar: trade.entry_bar,
             entry_price: trade.entry_price,
@@ -128,9 +130,11 @@ impl OneRun {
             size: trade.size,
             entry_fee: trade.entry_fee,
             exit_fee: trade.exit_fee,
+            borrow_cost: trade.borrow_cost,
             pnl: trade.pnl,
             return_: trade.return_,
             bars_held: trade.exit_bar - trade.entry_bar,
+            exit_reason: trade.exit_reason,
             open: trade.open,
         });
         Document {
@@ -190,6 +194,7 @@ pub(crate) struct Document<'a> {
 /// A trade as JSON.
 #[derive(Debug, Serialize)]
 struct TradeDocument {
+    side: Side,
     entry_date: String,
     entry_bar: usize,
     entry_price: f64,
@@ -199,9 +204,11 @@ struct TradeDocument {
     size: f64,
     entry_fee: f64,
     exit_fee: f64,
+    borrow_cost: f64,
     pnl: f64,
     #[serde(rename = "return")]
     return_: f64,
     bars_held: usize,
+    exit_reason: ExitReason,
     open: bool,
 }

@@ -2,8 +2,11 @@
 
 use std::io::{self, Write};
 
+use jetsweep_engine::bars::Bars;
 use jetsweep_engine::metrics::{Kind, Metric};
-use jetsweep_engine::simulation::Trade;
+use jetsweep_engine::simulation::{ExitReason, Side, Trade};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::OneRun;
 use crate::output::number::{counted, grouped};
@@ -55,28 +58,16 @@ impl Show<'_> {
         if trades.is_empty() {
             return writeln!(out, "no trades");
         }
-        let mut table = Table::new(
-            look,
-            [
-                ("trade", Align::Right),
-                ("entry", Align::Left),
-                ("price", Align::Right),
-                ("exit", Align::Left),
-                ("price", Align::Right),
-                ("size", Align::Right),
-                ("pnl", Align::Right),
-                ("return", Align::Right),
-                ("bars", Align::Right),
-            ],
-        );
+        let columns: Vec<&TradeColumn> = TRADE_COLUMNS.iter().filter(|column| (column.is_shown)(trades)).collect();
+        let mut table = Table::new(look, columns.iter().map(|column| (column.name, column.align)));
         let is_long = trades.len() > 2 * TRADES_AT_EACH_END + 1;
         let first_of_the_last = trades.len() - TRADES_AT_EACH_END.min(trades.len());
         for (index, trade) in trades.iter().enumerate() {
             let is_shown = !is_long || index < TRADES_AT_EACH_END || index >= first_of_the_last;
             if is_shown {
-                table.row(self.trade_cells(index, trade));
+                table.row(columns.iter().map(|column| (column.text)(&run.bars, index, trade)));
             } else if index == TRADES_AT_EACH_END {
-                table.row(["...", "...", "", "...", "", "", "", "", ""]);
+                table.row(columns.iter().map(|_| "..."));
             }
         }
         writeln!(out, "{table}")?;
@@ -87,21 +78,51 @@ impl Show<'_> {
             open => writeln!(out, "{closed}, {open} open at the end"),
         }
     }
+}
 
-    fn trade_cells(&self, index: usize, trade: &Trade) -> [String; 9] {
-        let bars = &self.0.bars;
-        let exit = if trade.open { "open".to_owned() } else { bars.date_label(trade.exit_bar) };
-        [
-            (index + 1).to_string(),
-            bars.date_label(trade.entry_bar),
-            price(trade.entry_price),
-            exit,
-            price(trade.exit_price),
-            size(trade.size),
-            money(trade.pnl),
-            percent(trade.return_),
-            (trade.exit_bar - trade.entry_bar).to_string(),
-        ]
+/// A column of the table of trades.
+struct TradeColumn {
+    name: &'static str,
+    align: Align,
+    /// Whether it says anything about these trades.
+    is_shown: fn(&[Trade]) -> bool,
+    text: fn(&Bars, usize, &Trade) -> String,
+}
+
+impl TradeColumn {
+    const fn new(name: &'static str, align: Align, text: fn(&Bars, usize, &Trade) -> String) -> Self {
+        Self { name, align, is_shown: |_| true, text }
+    }
+}
+
+const TRADE_COLUMNS: [TradeColumn; 11] = [
+    TradeColumn::new("trade", Align::Right, |_, index, _| (index + 1).to_string()),
+    TradeColumn {
+        is_shown: |trades| trades.iter().any(|trade| trade.side == Side::Short),
+        ..TradeColumn::new("side", Align::Left, |_, _, trade| word(&trade.side))
+    },
+    TradeColumn::new("entry", Align::Left, |bars, _, trade| bars.date_label(trade.entry_bar)),
+    TradeColumn::new("price", Align::Right, |_, _, trade| price(trade.entry_price)),
+    TradeColumn::new("exit", Align::Left, |bars, _, trade| match trade.open {
+        true => "open".to_owned(),
+        false => bars.date_label(trade.exit_bar),
+    }),
+    TradeColumn::new("price", Align::Right, |_, _, trade| price(trade.exit_price)),
+    TradeColumn {
+        is_shown: |trades| trades.iter().any(|trade| !matches!(trade.exit_reason, ExitReason::Rule | ExitReason::End)),
+        ..TradeColumn::new("by", Align::Left, |_, _, trade| word(&trade.exit_reason))
+    },
+    TradeColumn::new("size", Align::Right, |_, _, trade| size(trade.size)),
+    TradeColumn::new("pnl", Align::Right, |_, _, trade| money(trade.pnl)),
+    TradeColumn::new("return", Align::Right, |_, _, trade| percent(trade.return_)),
+    TradeColumn::new("bars", Align::Right, |_, _, trade| (trade.exit_bar - trade.entry_bar).to_string()),
+];
+
+/// The word that JSON has for it.
+fn word(value: &impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(Value::String(word)) => word,
+        _ => String::new(),
     }
 }
 
