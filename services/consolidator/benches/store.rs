@@ -91,6 +91,7 @@ fn write(what: &str, begin: &Begin, results: &[ShardResult], prepare: impl Fn(&d
     drop(store);
     let total = applying + committing + last;
     let size = std::fs::metadata(&path).expect("the file").len() as f64 / begin.total_runs as f64;
+    println!("  peak memory {} MiB", peak_mebibytes());
     println!(
         "{what}: {} rows/s committed, {:.1} us of CPU a row (columns {:.1} s, commits {:.1} s, slowest {:.2} s, last checkpoint {:.1} s), \
          {size:.0} bytes a row in the file",
@@ -153,12 +154,19 @@ fn cpu_seconds() -> f64 {
     fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / TICKS
 }
 
+/// Most memory this process ever had.
+fn peak_mebibytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    peak.and_then(|peak| peak.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()).unwrap_or_default() / 1024
+}
+
 fn rate(rows: u64, time: Duration) -> u64 {
     (rows as f64 / time.as_secs_f64()) as u64
 }
 
 fn resources() -> Resources {
-    Resources { memory_bytes: 512 << 20, threads: 2 }
+    Resources { memory_bytes: 256 << 20, threads: 2 }
 }
 
 fn begin(runs: u64) -> Begin {

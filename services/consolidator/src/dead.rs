@@ -8,7 +8,7 @@ use jetsweep_shared::subjects::ResultSubject;
 
 use crate::store::{Rejection, Source};
 
-/// Longest reason in a header, in bytes.
+/// Longest reason in a header, in characters.
 const LONGEST_REASON: usize = 500;
 
 /// Stores a message with the reason, and waits until it is stored.
@@ -37,7 +37,5 @@ pub(crate) async fn publish(
 
 /// A header's value cannot have more than one line.
 fn one_line(text: &str) -> String {
-    let mut line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    line.truncate(line.floor_char_boundary(LONGEST_REASON));
-    line
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_REASON).collect()
 }

@@ -206,7 +206,7 @@ impl Default for ConsolidatorConfig {
             database: None,
             commit_interval_ms: 100,
             commit_rows: 50_000,
-            memory_limit_bytes: 512 * MIB,
+            memory_limit_bytes: 256 * MIB,
             threads: cores(),
         }
     }

@@ -38,6 +38,10 @@ pub struct ValidateReply {
 }
 
 /// Request of `jetsweep.consolidator.query`. A payload that is not a JSON object is taken as the SQL itself.
+///
+/// The answer is one JSON array of objects. With the header [`super::headers::STREAM`] it may come in several messages,
+/// each an array of its own and numbered by [`super::headers::PART`]; a message without payload ends it. An error reply
+/// ends it too, at any time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueryRequest {
     /// One statement that reads.
@@ -47,7 +51,7 @@ pub struct QueryRequest {
 /// Body of every error reply; the headers `Nats-Service-Error` and `Nats-Service-Error-Code` carry the same in short.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorReply {
-    /// Stable word: `invalid_spec`, `batch_exists`, `invalid_query`, `too_large`, `unavailable`.
+    /// Stable word: `invalid_spec`, `batch_exists`, `invalid_query`, `too_large`, `timed_out`, `unavailable`.
     pub code: String,
     /// What is wrong and what to do.
     pub message: String,

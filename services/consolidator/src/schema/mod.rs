@@ -147,7 +147,9 @@ fn create(connection: &Connection) -> duckdb::Result<()> {
     let columns: Vec<String> =
         result_columns().into_iter().map(|(name, sql_type)| format!("    {name} {sql_type}")).collect();
     let results = format!("CREATE TABLE backtest_results (\n{}\n);", columns.join(",\n"));
+    // The views too: a reader of a database whose writer was killed at its start finds all of it or nothing.
+    let views = views::sql();
     connection.execute_batch(&format!(
-        "BEGIN TRANSACTION;\n{results}\n{OTHER_TABLES}\nINSERT INTO schema_version VALUES ({VERSION});\nCOMMIT;"
+        "BEGIN TRANSACTION;\n{results}\n{OTHER_TABLES}\n{views}\nINSERT INTO schema_version VALUES ({VERSION});\nCOMMIT;"
     ))
 }

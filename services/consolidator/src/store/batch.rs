@@ -269,11 +269,11 @@ impl Batches {
             self.loaded.insert(id.clone(), batch);
         }
         self.uses += 1;
-        let uses = self.uses;
-        Ok(self.loaded.get_mut(id).map(|batch| {
-            batch.last_used = uses;
-            batch
-        }))
+        let mut batch = self.loaded.get_mut(id);
+        if let Some(batch) = &mut batch {
+            batch.last_used = self.uses;
+        }
+        Ok(batch)
     }
 
     /// Ends the batch if its last run is terminal and no more jobs will come. Says whether it ended just now.

@@ -107,8 +107,8 @@ impl Group {
         &self.replaced
     }
 
-    /// Everything to append. The same again when it is asked again before the group is cleared.
-    pub(super) fn to_append(&mut self) -> Result<&[Appended], ArrowError> {
+    /// Everything to append, moved out of the builders. The same again when it is asked for again before a commit succeeds.
+    pub(super) fn take_columns(&mut self) -> Result<&[Appended], ArrowError> {
         if self.rows.len() > 0 {
             self.appended_rows += self.rows.len();
             self.appended.push(Appended { table: "backtest_results", columns: self.rows.take()? });

@@ -1,6 +1,13 @@
-//! The index on symbol, strategy and time: there while nothing is written, gone while rows come.
+//! The index on symbol, strategy and time: there while no batch runs, gone while rows come.
 //!
-//! (measured note to come)
+//! What it costs, by `benches/store.rs` on two busy cores: 0.3 to 0.5 s to build over a million rows, and 0.07 GB of
+//! memory that cannot be put on disk. Kept up to date row by row it makes commits about a tenth slower and a checkpoint
+//! twice as long, and without bound it would one day fill DuckDB's memory limit, so that nothing could be committed.
+//!
+//! What it saves: nothing yet. DuckDB 1.5 does not scan an index of several columns (`TableScan: No support for index
+//! scans on compound ARTs`), so a question is answered from the zone maps of the columns with or without it: 1 to 2 ms
+//! for the 2,000 rows of one symbol and strategy among a million, because results come symbol by symbol and lie
+//! together.
 
 use duckdb::Connection;
 

@@ -38,7 +38,7 @@ fn write(
             params![replaced.batch.as_str(), replaced.runs.start, replaced.runs.end(), replaced.generation],
         )?;
     }
-    let appended = group.to_append().map_err(|error| duckdb::Error::ToSqlConversionFailure(Box::new(error)))?;
+    let appended = group.take_columns().map_err(|error| duckdb::Error::ToSqlConversionFailure(Box::new(error)))?;
     for part in appended {
         let mut appender = connection.appender(part.table)?;
         // Columns are shared, not copied, by this clone.

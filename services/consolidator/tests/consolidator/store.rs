@@ -102,12 +102,12 @@ fn what_was_not_committed_is_read_again() {
     let events = whole_batch(&begin);
     let source = Arc::new(Source { stream: "TEST".to_owned(), created: "then".to_owned() });
     // A process that dies after every event: the first half of the times before its commit, then after it.
-    for committed in 0..events.len() {
+    for (committed, event) in events.iter().enumerate() {
         for commits in [false, true] {
             let mut store = Store::open(&path, resources()).unwrap();
             let sequence = store.position("TEST").unwrap().map_or(0, |position| position.sequence);
             assert_eq!(sequence, committed as u64, "the position is that of the rows");
-            assert_eq!(store.apply(&events[committed], sequence + 1).unwrap(), Applied::Changed);
+            assert_eq!(store.apply(event, sequence + 1).unwrap(), Applied::Changed);
             store.pass(&source, sequence + 1);
             if commits {
                 store.commit().unwrap();
