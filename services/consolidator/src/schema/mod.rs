@@ -115,9 +115,10 @@ pub(crate) fn create_or_check(connection: &Connection, path: &Path) -> Result<()
     connection.execute_batch(&views::sql()).map_err(DatabaseError::sql("create the views"))
 }
 
-/// Checks that the tables are of a version this program knows.
+/// Checks that the tables are there and of a version this program knows. Without tables the file counts as missing: its
+/// writer was killed before there was anything to read.
 pub(crate) fn check(connection: &Connection, path: &Path) -> Result<(), DatabaseError> {
-    let found = version(connection)?.unwrap_or_default();
+    let found = version(connection)?.ok_or_else(|| DatabaseError::Missing { path: path.to_owned() })?;
     if found > VERSION {
         return Err(DatabaseError::Newer { path: path.to_owned(), found, known: VERSION });
     }
