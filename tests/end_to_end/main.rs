@@ -1,3 +1,14 @@
 //! The whole system as its users meet it: the real binary, a real nats-server, real kills.
 
+mod cancel;
+mod client;
+mod cluster;
+mod data;
+mod interrupt;
+mod kills;
+mod kills_of_services;
+mod quickstart;
+mod refusals;
+mod sql;
+mod support;
 mod topology;

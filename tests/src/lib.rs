@@ -1,14 +1,17 @@
 //! End-to-end tests: real nats-server, real processes, real kills.
 //!
-//! The library part is what tests of all crates share: a server of their own and ways to wait for what it stores.
+//! The library part is what tests of all crates share: a server of their own, ways to wait for what it stores, and the
+//! program itself as a process.
 //! Everything here panics when it fails, with a message that says what was being waited for.
 
+mod process;
 mod server;
 mod wait;
 
 use std::path::PathBuf;
 
-pub use server::NatsServer;
+pub use process::{Done, Jetsweep, Running, Signal, jetsweep, nobody_names, processes_naming, program};
+pub use server::{NatsServer, nats_server_program};
 pub use wait::{LIMIT, eventually, key_value, message, messages, within};
 
 /// The root of the repository.

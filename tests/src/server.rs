@@ -53,7 +53,7 @@ impl NatsServer {
         let folder = self.folder.path();
         let log = File::options().create(true).append(true).open(self.log_path()).expect("a log file");
         let port = if self.port == 0 { "-1".to_owned() } else { self.port.to_string() };
-        let process = Command::new(binary())
+        let process = Command::new(nats_server_program())
             .args(["--addr", "127.0.0.1", "--port", &port, "--jetstream"])
             .arg("--store_dir")
             .arg(&self.store)
@@ -63,7 +63,9 @@ impl NatsServer {
             .stdout(log.try_clone().expect("a second handle of the log"))
             .stderr(log)
             .spawn()
-            .unwrap_or_else(|error| panic!("cannot start {}: {error} (set NATS_SERVER)", binary().display()));
+            .unwrap_or_else(|error| {
+                panic!("cannot start {}: {error} (set NATS_SERVER)", nats_server_program().display())
+            });
         let ports_file = folder.join(format!("nats-server_{}.ports", process.id()));
         self.process = Some(process);
         // The server writes the file once it listens; there is nothing else to wait on.
@@ -130,7 +132,8 @@ impl Drop for NatsServer {
 
 const LOG: &str = "nats-server.log";
 
-fn binary() -> PathBuf {
+/// The `nats-server` that tests start.
+pub fn nats_server_program() -> PathBuf {
     if let Some(named) = std::env::var_os("NATS_SERVER") {
         return named.into();
     }

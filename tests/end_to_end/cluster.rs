@@ -1,0 +1,83 @@
+//! A server, and planner, workers and consolidator as processes of their own.
+
+use std::collections::BTreeMap;
+
+use jetsweep_tests::{Done, Jetsweep, NatsServer, Running, Signal, eventually, jetsweep};
+
+use crate::support::{State, text};
+
+/// The services of a test, each under a name. All of them are killed when dropped.
+pub(crate) struct Cluster {
+    pub(crate) server: NatsServer,
+    pub(crate) state: State,
+    services: BTreeMap<String, Running>,
+    settings: Vec<(&'static str, &'static str)>,
+}
+
+impl Cluster {
+    /// A server without any service. `settings` are variables for each of them.
+    pub(crate) async fn new(settings: &[(&'static str, &'static str)]) -> Self {
+        let server = NatsServer::start().await;
+        Self { server, state: State::new(), services: BTreeMap::new(), settings: settings.to_vec() }
+    }
+
+    /// Planner, worker and consolidator, ready to answer.
+    pub(crate) async fn start() -> Self {
+        let mut cluster = Self::new(&[]).await;
+        for role in ["planner", "worker", "consolidator"] {
+            cluster.serve(role, role);
+        }
+        cluster.answers("planner").await;
+        cluster.answers("consolidator").await;
+        cluster
+    }
+
+    /// Starts a service of this role, as `name`.
+    pub(crate) fn serve(&mut self, name: &str, role: &str) {
+        let (url, state) = (self.server.url(), self.state.path());
+        let mut service = jetsweep([role, "--nats", &url, "--state", text(&state)]);
+        for (name, value) in &self.settings {
+            service = service.env(name, value);
+        }
+        let before = self.services.insert(name.to_owned(), service.start());
+        assert!(before.is_none(), "{name} runs already");
+    }
+
+    /// Waits until a service of this role answers.
+    pub(crate) async fn answers(&self, role: &str) {
+        let client = self.server.connect().await;
+        let subject = format!("$SRV.PING.{role}");
+        eventually(&format!("the {role} to answer"), async || {
+            client.request(subject.clone(), Default::default()).await.ok()
+        })
+        .await;
+    }
+
+    /// Kills a service as a crash would.
+    pub(crate) async fn kill(&mut self, name: &str) -> Done {
+        self.take(name).kill().await
+    }
+
+    /// Asks a service to end, and waits until it has.
+    pub(crate) async fn stop(&mut self, name: &str) -> Done {
+        let service = self.take(name);
+        service.signal(Signal::TERM);
+        service.ended().await
+    }
+
+    fn take(&mut self, name: &str) -> Running {
+        self.services.remove(name).unwrap_or_else(|| panic!("no service {name} was started"))
+    }
+
+    /// What every service said so far, for when a test fails.
+    pub(crate) fn logs(&self) -> String {
+        let logs = self.services.iter().map(|(name, service)| format!("--- {name}\n{}", service.stderr()));
+        logs.collect::<Vec<_>>().join("\n")
+    }
+
+    /// A command to these services.
+    pub(crate) fn jetsweep(&self, args: &[&str]) -> Jetsweep {
+        let url = self.server.url();
+        jetsweep(args.iter().copied().chain(["--nats", url.as_str()]))
+    }
+}
