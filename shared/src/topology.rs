@@ -5,10 +5,16 @@
 
 use std::time::Duration;
 
+use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind};
+use async_nats::jetstream::stream::{ConsumerError, ConsumerErrorKind};
 use async_nats::jetstream::{Context, consumer, stream};
 
 use crate::ids::Priority;
 use crate::subjects::{DEFAULT_NAMESPACE, NATIVE, Names};
+
+/// How often a request that gets no answer in time is made. The answer of a server that dies and is started again
+/// meanwhile never comes; that of the next one does.
+const ATTEMPTS: usize = 3;
 
 /// A stream's file under `nats/streams/`.
 const STREAM_FILES: [(&str, &str); 5] = [
@@ -113,20 +119,37 @@ pub fn consumers(names: &Names, tuning: &Tuning) -> Result<Vec<(String, consumer
 pub async fn ensure(context: &Context, names: &Names, tuning: &Tuning) -> Result<(), TopologyError> {
     for config in streams(names, tuning)? {
         let name = config.name.clone();
-        context
-            .create_or_update_stream(config)
-            .await
-            .map_err(|error| TopologyError::Stream { name, reason: error.to_string() })?;
+        put_stream(context, config).await.map_err(|error| TopologyError::Stream { name, reason: error.to_string() })?;
     }
     for (stream, config) in consumers(names, tuning)? {
         let name = config.durable_name.clone().unwrap_or_default();
-        context.create_consumer_on_stream(config, stream.as_str()).await.map_err(|error| TopologyError::Consumer {
+        put_consumer(context, &stream, config).await.map_err(|error| TopologyError::Consumer {
             name,
             stream: stream.clone(),
             reason: error.to_string(),
         })?;
     }
     Ok(())
+}
+
+async fn put_stream(context: &Context, config: stream::Config) -> Result<(), CreateStreamError> {
+    for _ in 1..ATTEMPTS {
+        match context.create_or_update_stream(config.clone()).await {
+            Err(error) if error.kind() == CreateStreamErrorKind::TimedOut => {}
+            answer => return answer.map(drop),
+        }
+    }
+    context.create_or_update_stream(config).await.map(drop)
+}
+
+async fn put_consumer(context: &Context, stream: &str, config: consumer::pull::Config) -> Result<(), ConsumerError> {
+    for _ in 1..ATTEMPTS {
+        match context.create_consumer_on_stream(config.clone(), stream).await {
+            Err(error) if error.kind() == ConsumerErrorKind::TimedOut => {}
+            answer => return answer.map(drop),
+        }
+    }
+    context.create_consumer_on_stream(config, stream).await.map(drop)
 }
 
 /// The ack wait of a priority's consumer, from which workers derive how often to show a sign of life.
