@@ -5,44 +5,63 @@ use std::io::{self, Write};
 use jetsweep_consolidator::BestRun;
 use serde_json::Value;
 
-use crate::output::number::{grouped, percent, ratio};
+use crate::output::number::{percent, ratio};
 use crate::output::{Align, Look, Table};
+
+/// Characters from which on a terminal has room for all columns.
+const WIDE: u16 = 120;
+
+/// A column of the table.
+struct Column {
+    name: &'static str,
+    align: Align,
+    /// Whether it is for wide terminals only.
+    wide: bool,
+    text: fn(&BestRun) -> String,
+}
+
+const COLUMNS: [Column; 11] = [
+    // As `jetsweep replay` takes it.
+    Column::new("run", Align::Right, |run| run.run.to_string()),
+    Column::new("symbol", Align::Left, |run| run.symbol.clone()),
+    Column::new("strategy", Align::Left, |run| run.strategy.clone()),
+    Column::new("parameters", Align::Left, parameters),
+    Column::new("sharpe", Align::Right, |run| format!("{:.2}", run.sharpe)),
+    Column::new("sortino", Align::Right, |run| ratio(run.sortino_ratio)).wide(),
+    Column::new("return", Align::Right, |run| percent(run.total_return)).wide(),
+    Column::new("cagr", Align::Right, |run| percent(run.cagr)),
+    Column::new("drawdown", Align::Right, |run| percent(run.max_drawdown)),
+    Column::new("wins", Align::Right, |run| percent(run.win_rate)).wide(),
+    Column::new("trades", Align::Right, |run| {
+        run.trade_count.map_or_else(|| "-".to_owned(), |count| count.to_string())
+    }),
+];
+
+impl Column {
+    const fn new(name: &'static str, align: Align, text: fn(&BestRun) -> String) -> Self {
+        Self { name, align, wide: false, text }
+    }
+
+    const fn wide(self) -> Self {
+        Self { wide: true, ..self }
+    }
+}
+
+/// `fast=10 slow=30`.
+fn parameters(run: &BestRun) -> String {
+    run.params.iter().map(|(name, value)| format!("{name}={}", bare(value))).collect::<Vec<_>>().join(" ")
+}
 
 /// Writes the runs as a table, best first; nothing when there are none.
 pub(crate) fn write(best: &[BestRun], out: &mut dyn Write, look: Look) -> io::Result<()> {
     if best.is_empty() {
         return Ok(());
     }
-    let columns = [
-        ("run", Align::Right),
-        ("symbol", Align::Left),
-        ("strategy", Align::Left),
-        ("parameters", Align::Left),
-        ("sharpe", Align::Right),
-        ("sortino", Align::Right),
-        ("return", Align::Right),
-        ("cagr", Align::Right),
-        ("drawdown", Align::Right),
-        ("wins", Align::Right),
-        ("trades", Align::Right),
-    ];
-    let mut table = Table::new(look, columns);
+    let is_narrow = look.width.is_some_and(|width| width < WIDE);
+    let columns: Vec<&Column> = COLUMNS.iter().filter(|column| !(column.wide && is_narrow)).collect();
+    let mut table = Table::new(look, columns.iter().map(|column| (column.name, column.align)));
     for run in best {
-        let parameters: Vec<String> =
-            run.params.iter().map(|(name, value)| format!("{name}={}", bare(value))).collect();
-        table.row([
-            grouped(run.run),
-            run.symbol.clone(),
-            run.strategy.clone(),
-            parameters.join(" "),
-            format!("{:.2}", run.sharpe),
-            ratio(run.sortino_ratio),
-            percent(run.total_return),
-            percent(run.cagr),
-            percent(run.max_drawdown),
-            percent(run.win_rate),
-            run.trade_count.map_or_else(|| "-".to_owned(), |count| count.to_string()),
-        ]);
+        table.row(columns.iter().map(|column| (column.text)(run)));
     }
     let title =
         if best.len() == 1 { "the best by Sharpe".to_owned() } else { format!("the {} best by Sharpe", best.len()) };

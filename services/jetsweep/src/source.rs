@@ -21,7 +21,7 @@ const SILENCE: Duration = Duration::from_secs(70);
 /// Where results are read.
 pub(crate) enum Results {
     /// The query endpoint of running services.
-    Service(Services),
+    Service(Box<Services>),
     /// The database file, which no consolidator has open.
     File(Reader),
 }
@@ -35,7 +35,7 @@ impl Results {
     /// When there are neither, or they cannot be reached.
     pub(crate) async fn open(app: &App, doing: &str) -> Result<Self, Failure> {
         if let Some(services) = Services::find(app).await? {
-            return Ok(Self::Service(services));
+            return Ok(Self::Service(Box::new(services)));
         }
         let settings = &app.config.consolidator;
         let resources = Resources { memory_bytes: settings.memory_limit_bytes, threads: settings.threads };

@@ -125,11 +125,11 @@ fn write_strategies(strategies: &[StrategyMedians], out: &mut dyn Write, look: L
         return Ok(());
     }
     let columns = [
-        ("median by strategy", Align::Left),
+        ("medians", Align::Left),
         ("runs", Align::Right),
         ("sharpe", Align::Right),
-        ("total_return", Align::Right),
-        ("max_drawdown", Align::Right),
+        ("return", Align::Right),
+        ("drawdown", Align::Right),
         ("trades", Align::Right),
         ("profitable", Align::Right),
     ];

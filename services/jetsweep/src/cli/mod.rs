@@ -59,7 +59,7 @@ pub(crate) enum Command {
     /// Cancel what a batch has not done yet
     Cancel(CancelArgs),
     /// Compute one run here and show its metrics and trades; no NATS, no database
-    Backtest(BacktestArgs),
+    Backtest(Box<BacktestArgs>),
     /// Compute a run of a batch again and compare it with its stored row, bit for bit
     Replay(ReplayArgs),
     /// Ask the results in SQL

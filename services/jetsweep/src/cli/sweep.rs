@@ -26,7 +26,7 @@ pub(crate) struct SweepArgs {
     pub(crate) data: DataArgs,
     #[command(flatten)]
     pub(crate) execution: ExecutionArgs,
-    /// Id of the batch [default: the sweep's name, the time and four random digits]
+    /// Id of the batch [default: made from the name of the sweep]
     #[arg(long, value_name = "ID")]
     pub(crate) batch: Option<String>,
     /// How urgent the batch is: high, normal or low [default: the spec's, else normal]

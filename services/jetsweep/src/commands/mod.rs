@@ -28,7 +28,7 @@ pub(crate) type Answer = Result<Box<dyn Report>, Failure>;
 /// Does what the command line asks.
 pub(crate) fn execute(command: Command, app: &App) -> Answer {
     match command {
-        Command::Backtest(args) => backtest::execute(args, app),
+        Command::Backtest(args) => backtest::execute(*args, app),
         Command::Strategies(args) => strategies::execute(args, app),
         Command::Validate(args) => validate::execute(args, app),
         Command::Config(_) => config::execute(app),

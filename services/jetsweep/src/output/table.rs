@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, presets};
+use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Width, presets};
 
 use super::look::Look;
 
@@ -15,10 +15,20 @@ pub(crate) enum Align {
     Right,
 }
 
-/// A table with a header. Cells may break over lines on a narrow terminal, and are never cut elsewhere.
+/// Characters below which a terminal has no room for blanks on both sides of a cell.
+const NARROW: u16 = 100;
+
+/// Characters of the longest word that is never broken: paths and digests go far beyond.
+const LONGEST_WHOLE: usize = 24;
+
+/// A table with a header. Cells may break over lines on a narrow terminal, between words, and are never cut elsewhere.
 pub(crate) struct Table {
     table: comfy_table::Table,
     columns: Vec<Align>,
+    /// Characters of the longest word of each column.
+    longest: Vec<usize>,
+    /// Blanks before and after the text of a cell.
+    padding: (u16, u16),
     look: Look,
 }
 
@@ -41,14 +51,39 @@ impl Table {
             if look.colour { cell.add_attribute(comfy_table::Attribute::Bold) } else { cell }
         });
         table.set_header(header.collect::<Vec<_>>());
-        Self { table, columns, look }
+        let padding = if look.width.is_some_and(|width| width < NARROW) { (0, 1) } else { (1, 1) };
+        table.column_iter_mut().for_each(|column| {
+            column.set_padding(padding);
+        });
+        let mut table = Self { table, longest: vec![0; columns.len()], padding, columns, look };
+        table.keep_words_whole(&names);
+        table
     }
 
     /// Adds a row: one text a column.
     pub(crate) fn row<S: AsRef<str>>(&mut self, cells: impl IntoIterator<Item = S>) -> &mut Self {
-        let cells = cells.into_iter().zip(&self.columns).map(|(text, align)| cell(text.as_ref(), *align));
+        let texts: Vec<S> = cells.into_iter().collect();
+        let cells = texts.iter().zip(&self.columns).map(|(text, align)| cell(text.as_ref(), *align));
         self.table.add_row(cells.collect::<Vec<_>>());
+        self.keep_words_whole(&texts);
         self
+    }
+
+    /// Makes each column wide enough for its longest word.
+    fn keep_words_whole<S: AsRef<str>>(&mut self, cells: &[S]) {
+        for (index, text) in cells.iter().enumerate().take(self.columns.len()) {
+            let words = text.as_ref().split_whitespace();
+            let longest = words.map(|word| word.chars().count()).max().unwrap_or_default().min(LONGEST_WHOLE);
+            if longest <= self.longest[index] {
+                continue;
+            }
+            self.longest[index] = longest;
+            let padding = self.padding.0 + self.padding.1;
+            let width = u16::try_from(longest).unwrap_or(u16::MAX).saturating_add(padding);
+            if let Some(column) = self.table.column_mut(index) {
+                column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(width)));
+            }
+        }
     }
 }
 

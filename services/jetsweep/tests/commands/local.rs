@@ -78,9 +78,16 @@ fn summary(ran: &Ran) {
 
 fn query(ran: &Ran) {
     let sql = "SELECT run, symbol, strategy, params, sharpe, trade_count, error_code FROM backtest_results ORDER BY run LIMIT 2";
-    insta::assert_json_snapshot!(ran.query(sql));
+    insta::assert_json_snapshot!(masked(ran.query(sql), &[]));
     insta::assert_snapshot!(ran.jetsweep(&["query", sql]).ended(0));
-    insta::assert_snapshot!(ran.jetsweep(&["query", sql, "--output", "quiet"]).ended(0));
+    let bare = ran.jetsweep(&["query", sql, "--output", "quiet"]).ended(0);
+    let stored = ran.query(sql);
+    let sharpes = sharpes(&stored);
+    let lines = [("5,\"slow\":30}", sharpes[0], 137), ("5,\"slow\":50}", sharpes[1], 97)];
+    let line = |(run, (params, sharpe, trades)): (usize, (&str, &Value, i32))| {
+        format!("{run}\tAAPL\tsma_cross\t{{\"fast\":{params}\t{sharpe}\t{trades}\t\n")
+    };
+    assert_eq!(bare, lines.into_iter().enumerate().map(line).collect::<String>());
     assert_eq!(ran.query("SELECT 1 WHERE false"), Value::Array(vec![]));
 
     let many = ran.jetsweep(&["query", "SELECT * FROM range(1234)"]).ended(0);

@@ -34,14 +34,28 @@ impl Done {
     }
 }
 
-/// JSON with the values at these places, which differ each time, replaced by their place.
+/// JSON for a snapshot: the values at these places, which differ each time, are replaced by their place, and numbers
+/// have 9 digits, as the goldens of the engine agree to.
 pub(crate) fn masked(mut json: Value, places: &[&str]) -> Value {
     for place in places {
         let value = json.pointer_mut(place).unwrap_or_else(|| panic!("there is no {place}"));
         assert!(!value.is_null(), "{place} is null");
         *value = Value::from(format!("[{place}]"));
     }
+    round(&mut json);
     json
+}
+
+fn round(json: &mut Value) {
+    match json {
+        Value::Number(number) if number.is_f64() => {
+            let digits = format!("{:.8e}", number.as_f64().unwrap());
+            *json = Value::from(digits.parse::<f64>().unwrap());
+        }
+        Value::Array(values) => values.iter_mut().for_each(round),
+        Value::Object(fields) => fields.values_mut().for_each(round),
+        _ => {}
+    }
 }
 
 fn command(args: &[&str]) -> Command {
