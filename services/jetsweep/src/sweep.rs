@@ -26,11 +26,12 @@ pub(crate) struct Sweep {
 
 /// What the sweep of a command line is called in messages: `sweep.toml`, `the sweep`.
 pub(crate) fn name(args: &SweepArgs) -> String {
-    match &args.spec {
-        Some(path) if path.as_os_str() == STDIN => "the spec on standard input".to_owned(),
-        Some(path) => path.display().to_string(),
-        None => "the sweep".to_owned(),
-    }
+    args.spec.as_deref().map_or_else(|| "the sweep".to_owned(), spec_name)
+}
+
+/// What a spec is called in messages.
+pub(crate) fn spec_name(path: &Path) -> String {
+    if path.as_os_str() == STDIN { "the spec on standard input".to_owned() } else { path.display().to_string() }
 }
 
 /// Reads the sweep of a command line with everything it refers to, and checks it.

@@ -16,7 +16,7 @@ use crate::output::{Align, Look, Report, Table};
 use crate::sweep::{self, Sweep};
 
 pub(crate) fn execute(args: ValidateArgs, app: &App) -> Answer {
-    let doing = format!("validate {}", args.spec.display());
+    let doing = format!("validate {}", sweep::spec_name(&args.spec));
     let loaded = sweep::load_spec(&args.spec, args.data.data.as_deref(), &app.config.data.root, &[]);
     let Sweep { spec, data_root } = loaded.map_err(|report| Failure::spec(&doing, report))?;
     let spec = spec.resolved;
