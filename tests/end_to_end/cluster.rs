@@ -43,6 +43,11 @@ impl Cluster {
         assert!(before.is_none(), "{name} runs already");
     }
 
+    /// A running service.
+    pub(crate) fn service(&self, name: &str) -> &Running {
+        self.services.get(name).unwrap_or_else(|| panic!("no service {name} was started"))
+    }
+
     /// Waits until a service of this role answers.
     pub(crate) async fn answers(&self, role: &str) {
         let client = self.server.connect().await;

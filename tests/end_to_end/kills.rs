@@ -53,6 +53,25 @@ async fn a_run_killed_ten_times_has_every_run_once() {
     state.is_left_alone().await;
 }
 
+#[tokio::test]
+async fn a_server_that_dies_again_and_again_is_given_up_on_and_resumed() {
+    let state = State::new();
+    let batch = Tormented { state: &state, batch: "dying".to_owned() };
+    let mut running = batch.start();
+    let given_up = loop {
+        batch.kill_server();
+        if let Some(done) = running.ended_within(Duration::from_millis(20)).await {
+            break done.with_code(1);
+        }
+    };
+    assert!(given_up.stderr.contains("nats-server"), "{}", given_up.stderr);
+    assert!(given_up.stderr.contains("jetsweep run --resume dying"), "{}", given_up.stderr);
+    let report = batch.start().ended().await.json();
+    assert_eq!(ledger(&report), (LARGE_RUNS, [LARGE_RUNS, 0, 0, 0]));
+    assert_eq!(&state.fingerprint("dying").await, undisturbed().await);
+    state.is_left_alone().await;
+}
+
 impl Tormented<'_> {
     /// Runs the batch to its end, with kills until there were enough.
     async fn run(&self, random: &mut StdRng, kills: &mut usize) -> Done {
@@ -102,13 +121,18 @@ impl Tormented<'_> {
                 self.start()
             }
             Victim::Server => {
-                let processes = processes_naming(&self.state.path());
-                let server = processes.iter().find(|process| process.contains("server.conf"));
-                let pid = server.and_then(|server| server.split(' ').next()?.parse().ok()).and_then(Pid::from_raw);
-                // Without a server, it is about to start, and nothing is hit. Or it has just ended by itself.
-                let _ = pid.map(|pid| kill_process(pid, Signal::KILL));
+                self.kill_server();
                 running
             }
         }
+    }
+
+    /// Kills the server. Without one, it is about to start, and nothing is hit.
+    fn kill_server(&self) {
+        let processes = processes_naming(&self.state.path());
+        let server = processes.iter().find(|process| process.contains("server.conf"));
+        let pid = server.and_then(|server| server.split(' ').next()?.parse().ok()).and_then(Pid::from_raw);
+        // Fails for one that has just ended by itself.
+        let _ = pid.map(|pid| kill_process(pid, Signal::KILL));
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jetsweep_shared::events::BatchState;
+use jetsweep_tests::Signal;
 use rand::RngExt;
 use rand::seq::SliceRandom;
 
@@ -10,8 +11,13 @@ use crate::cluster::Cluster;
 use crate::support::{LARGE_RUNS, example, fingerprint, random, rows, status, text, undisturbed};
 
 /// Services with their roles.
-const SERVICES: [(&str, &str); 4] =
-    [("planner", "planner"), ("worker-1", "worker"), ("worker-2", "worker"), ("consolidator", "consolidator")];
+const SERVICES: [(&str, &str); 5] = [
+    ("planner-1", "planner"),
+    ("planner-2", "planner"),
+    ("worker-1", "worker"),
+    ("worker-2", "worker"),
+    ("consolidator", "consolidator"),
+];
 
 /// The server, as a victim.
 const SERVER: &str = "nats-server";
@@ -25,9 +31,49 @@ const LONGEST_PEACE_MS: u64 = 700;
 #[tokio::test]
 async fn killed_services_lose_and_repeat_nothing() {
     let mut random = random();
-    let expected = undisturbed().await;
-    // Many small shards, few of them queued: the planner has something to do all the time. What a killed worker held
-    // is given to another one soon.
+    let mut cluster = start().await;
+    let mut victims = SERVICES.map(|(name, _)| name).into_iter().chain([SERVER]).collect::<Vec<_>>().repeat(KILLS_EACH);
+    victims.shuffle(&mut random);
+    let mut batches = Vec::new();
+    for victim in victims {
+        keep_busy(&cluster, &mut batches).await;
+        let peace = Duration::from_millis(random.random_range(0..LONGEST_PEACE_MS));
+        println!("after {peace:?}: {victim}");
+        tokio::time::sleep(peace).await;
+        kill_and_restart(&mut cluster, victim).await;
+    }
+
+    for batch in &batches {
+        check(&cluster, batch).await;
+    }
+    for (name, _) in SERVICES {
+        cluster.stop(name).await.with_code(0);
+    }
+    cluster.state.is_left_alone().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_comes_back_too_late_changes_nothing() {
+    let cluster = start().await;
+    submit(&cluster, "paused").await;
+    let client = cluster.server.connect().await;
+    status(&client, "paused", |status| status.done() > 0).await;
+    // It holds jobs, shows no sign of life, and others get them.
+    cluster.service("worker-1").signal(Signal::STOP);
+    check(&cluster, "paused").await;
+
+    // Now it publishes results that are known, and acknowledges jobs that are no longer its own.
+    cluster.service("worker-1").signal(Signal::CONT);
+    submit(&cluster, "after").await;
+    for batch in ["after", "paused"] {
+        check(&cluster, batch).await;
+    }
+}
+
+/// All services, ready to answer.
+async fn start() -> Cluster {
+    // Many small shards, few of them queued: the planner has something to do all the time. What a worker holds that
+    // shows no sign of life is given to another one soon.
     let settings = [
         ("JETSWEEP_PLANNER__SHARD_RUNS", "100"),
         ("JETSWEEP_PLANNER__QUEUE_DEPTH", "100"),
@@ -40,31 +86,24 @@ async fn killed_services_lose_and_repeat_nothing() {
     }
     cluster.answers("planner").await;
     cluster.answers("consolidator").await;
+    cluster
+}
 
-    let mut victims = SERVICES.map(|(name, _)| name).into_iter().chain([SERVER]).collect::<Vec<_>>().repeat(KILLS_EACH);
-    victims.shuffle(&mut random);
-    let mut batches = Vec::new();
-    for victim in victims {
-        keep_busy(&cluster, &mut batches).await;
-        let peace = Duration::from_millis(random.random_range(0..LONGEST_PEACE_MS));
-        println!("after {peace:?}: {victim}");
-        tokio::time::sleep(peace).await;
-        kill_and_restart(&mut cluster, victim).await;
-    }
+async fn submit(cluster: &Cluster, batch: &str) {
+    let spec = example("large.toml");
+    cluster.jetsweep(&["submit", text(&spec), "--batch", batch]).done().await.with_code(0);
+}
 
+/// Waits for the end of a batch, and checks that it has every run once, with the values of an undisturbed run.
+async fn check(cluster: &Cluster, batch: &str) {
     let client = cluster.server.connect().await;
-    for batch in &batches {
-        let ended = status(&client, batch, |status| status.state.is_terminal()).await;
-        let counts = [ended.succeeded, ended.failed, ended.dead, ended.cancelled];
-        let found = (ended.state, ended.total_runs, counts);
-        assert_eq!(found, (BatchState::Completed, LARGE_RUNS, [LARGE_RUNS, 0, 0, 0]), "{}", cluster.logs());
-        let query = cluster.jetsweep(&["query", &fingerprint(batch), "--output", "json"]);
-        assert_eq!(&rows(query.done().await)[0], expected, "{batch}");
-    }
-    for (name, _) in SERVICES {
-        cluster.stop(name).await.with_code(0);
-    }
-    cluster.state.is_left_alone().await;
+    let ended = status(&client, batch, |status| status.state.is_terminal()).await;
+    let counts = [ended.succeeded, ended.failed, ended.dead, ended.cancelled];
+    let found = (ended.state, ended.total_runs, counts);
+    let expected = (BatchState::Completed, LARGE_RUNS, [LARGE_RUNS, 0, 0, 0]);
+    assert_eq!(found, expected, "{batch}: {}", cluster.logs());
+    let query = cluster.jetsweep(&["query", &fingerprint(batch), "--output", "json"]);
+    assert_eq!(&rows(query.done().await)[0], undisturbed().await, "{batch}");
 }
 
 /// Submits another batch when all that were submitted are done.
@@ -76,8 +115,7 @@ async fn keep_busy(cluster: &Cluster, batches: &mut Vec<String>) {
         }
     }
     let batch = format!("batch-{}", batches.len() + 1);
-    let spec = example("large.toml");
-    cluster.jetsweep(&["submit", text(&spec), "--batch", &batch]).done().await.with_code(0);
+    submit(cluster, &batch).await;
     batches.push(batch);
 }
 
