@@ -20,6 +20,7 @@ pub mod execution;
 pub mod expr;
 pub mod grid;
 pub mod indicators;
+pub mod lookahead;
 pub mod mask;
 pub mod metrics;
 pub mod params;

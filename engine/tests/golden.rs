@@ -16,6 +16,15 @@ use serde_json::Value;
 
 const HERE: &str = env!("CARGO_MANIFEST_DIR");
 const SYMBOLS: [&str; 3] = ["AAPL", "IBM", "SPY"];
+const STRATEGIES: [&str; 7] = [
+    "sma_cross",
+    "ema_cross",
+    "rsi_reversion",
+    "bollinger_breakout",
+    "bollinger_reversion",
+    "donchian_breakout",
+    "macd_cross",
+];
 
 /// Largest relative difference allowed.
 const TOLERANCE: f64 = 1e-9;
@@ -56,7 +65,7 @@ fn every_golden_run_agrees() {
     let mut files = 0;
     for symbol in SYMBOLS {
         let mut columns = Columns::new(Arc::new(bars_of(symbol)), 64 << 20);
-        for strategy in template::builtin_names() {
+        for strategy in STRATEGIES {
             let name = format!("{symbol}_{strategy}");
             let text = fs::read_to_string(format!("{HERE}/tests/golden/{name}.json")).unwrap();
             let golden: Value = serde_json::from_str(&text).unwrap();
@@ -124,6 +133,31 @@ fn compare_equity(bars: &Bars, found: &Replay, name: &str) {
         assert_close(found.equity[t], *equity, &format!("{name}: equity at {date}"));
         assert_eq!(held[t], *position, "{name}: position at {date}");
     }
+}
+
+/// Moments of returns and sums over blocks, by scipy and numpy from the equity of the golden runs.
+#[test]
+fn moments_of_every_golden_run_agree() {
+    let mut reader = csv::Reader::from_path(format!("{HERE}/tests/golden/moments.csv")).unwrap();
+    let mut runs = 0;
+    for row in reader.deserialize() {
+        let (name, numbers): (String, Vec<f64>) = row.unwrap();
+        let (symbol, strategy) = name.split_once('_').unwrap();
+        let text = fs::read_to_string(format!("{HERE}/tests/golden/{name}.json")).unwrap();
+        let golden: Value = serde_json::from_str(&text).unwrap();
+        let mut columns = Columns::new(Arc::new(bars_of(symbol)), 64 << 20);
+        let metrics = replay(&mut columns, strategy, &golden["params"], EndPolicy::Mark).metrics;
+        let moments = [Metric::Skew, Metric::Kurtosis].map(|metric| metrics.get(metric).unwrap());
+        let found = moments.iter().chain(&metrics.block_returns).chain(&metrics.block_squares);
+        assert_eq!(found.clone().count(), numbers.len());
+        for (index, (found, expected)) in found.zip(&numbers).enumerate() {
+            // A sum of returns of either sign may come near 0: it is compared relative to a return of 1%.
+            let tolerance = TOLERANCE * expected.abs().max(0.01);
+            assert!((found - expected).abs() <= tolerance, "{name}, column {index}: {found}, expected {expected}");
+        }
+        runs += 1;
+    }
+    assert_eq!(runs, 21);
 }
 
 /// One row of the sweep's file.

@@ -1,8 +1,11 @@
 //! Reading templates, and what is said about those which cannot be read.
 
+use indexmap::IndexMap;
+
+use crate::grid::{Grid, Random};
 use crate::problem::Problem;
 
-use super::{Template, builtin, builtin_names, builtins};
+use super::{Template, builtin, builtin_names, builtin_source, builtins};
 
 const GOOD: &str = r#"
 name = "dip"
@@ -65,13 +68,56 @@ fn an_invalid_template_is_refused_wherever_it_is_read() {
 #[test]
 fn built_in_templates_are_valid_and_named_after_their_file() {
     let names: Vec<&str> = builtin_names().collect();
-    assert_eq!(names.len(), 7);
+    assert_eq!(names.len(), 25);
     for (name, template) in names.into_iter().zip(builtins()) {
         assert_eq!(template.name(), name);
         assert!(!template.description().is_empty());
         assert_eq!(builtin(name), Some(template));
     }
     assert_eq!(builtin("none_such"), None);
+}
+
+/// The family that the first line of a built-in template names.
+fn family(name: &str) -> &'static str {
+    let first = builtin_source(name).unwrap().lines().next().unwrap();
+    first
+        .strip_prefix("# Family: ")
+        .and_then(|rest| rest.strip_suffix('.'))
+        .unwrap_or_else(|| panic!("{name}: {first}"))
+}
+
+#[test]
+fn built_in_templates_come_by_family() {
+    let mut families: Vec<&str> = builtin_names().map(family).collect();
+    families.dedup();
+    assert_eq!(families, ["trend", "mean reversion", "breakout", "momentum", "volatility", "benchmark"]);
+}
+
+#[test]
+fn defaults_of_built_in_templates_are_worth_a_run() {
+    for template in builtins() {
+        let points = Grid::new(&template, IndexMap::new()).points(&template).unwrap();
+        let mut walk = points.walk(0, 0);
+        let defaults: Vec<f64> = template.defaults().into_values().collect();
+        assert_eq!(walk.next_point(), Some((0, &defaults[..])), "{}", template.name());
+        assert_eq!(walk.next_point(), None, "{}", template.name());
+    }
+}
+
+#[test]
+fn a_template_without_parameters_has_a_grid_of_one_point() {
+    let template = builtin("buy_and_hold").unwrap();
+    assert!(template.params().is_empty() && template.where_().is_none());
+    let grid = Grid::new(&template, IndexMap::new());
+    assert_eq!(grid.raw_points(), 1);
+    for grid in [grid.clone(), grid.with_random(Some(Random { count: 5, seed: 7 }))] {
+        let points = grid.points(&template).unwrap();
+        assert_eq!((points.raw_points(), points.count(), points.is_empty()), (1, 1, false));
+        let mut walk = points.walk(0, 0);
+        assert_eq!(walk.next_point(), Some((0, &[][..])));
+        assert_eq!(walk.next_point(), None);
+        assert_eq!(points.walk(1, 1).next_point(), None);
+    }
 }
 
 #[test]

@@ -123,7 +123,7 @@ fn flags_that_do_not_fit() {
     "#);
     insta::assert_snapshot!(report(short(&["sma_cros"], &["fast=3"])), @r#"
     the command line: 1 problem
-      --strategies: "sma_cros" is not a built-in template (did you mean "sma_cross"?): those are sma_cross, ema_cross, rsi_reversion, bollinger_breakout, bollinger_reversion, donchian_breakout, macd_cross; one of your own is named by its file, as in "my.toml"
+      --strategies: "sma_cros" is not a built-in template (did you mean "sma_cross"?): those are sma_cross, ema_cross, triple_sma, sma_trend, adx_trend, trend_pullback, rsi_reversion, bollinger_reversion, zscore_reversion, stochastic_reversion, williams_r_reversion, cci_reversion, mfi_reversion, donchian_breakout, bollinger_breakout, atr_channel_breakout, volume_breakout, macd_cross, roc_momentum, skip_month_momentum, calm_momentum, volatility_squeeze, volatility_stop, low_volatility, buy_and_hold; one of your own is named by its file, as in "my.toml"
     "#);
     insta::assert_snapshot!(report(short(&["sma_cross"], &["fast=ten", "slow=1:2:3:4"])), @r#"
     the command line: 2 problems

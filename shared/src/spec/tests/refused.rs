@@ -89,9 +89,9 @@ fn wrong_types() {
 fn unknown_strategy() {
     insta::assert_snapshot!(strategies("[[strategy]]\ntemplate = \"sma_crss\"\n[[strategy]]\ntemplate = \"my/own.toml\"\n[[strategy]]\nfast = 3\n"), @r#"
     spec.toml: 3 problems
-      spec.toml:6: strategy[0].template: "sma_crss" is not a built-in template (did you mean "sma_cross"?): those are sma_cross, ema_cross, rsi_reversion, bollinger_breakout, bollinger_reversion, donchian_breakout, macd_cross; one of your own is named by its file, as in "my.toml"
+      spec.toml:6: strategy[0].template: "sma_crss" is not a built-in template (did you mean "sma_cross"?): those are sma_cross, ema_cross, triple_sma, sma_trend, adx_trend, trend_pullback, rsi_reversion, bollinger_reversion, zscore_reversion, stochastic_reversion, williams_r_reversion, cci_reversion, mfi_reversion, donchian_breakout, bollinger_breakout, atr_channel_breakout, volume_breakout, macd_cross, roc_momentum, skip_month_momentum, calm_momentum, volatility_squeeze, volatility_stop, low_volatility, buy_and_hold; one of your own is named by its file, as in "my.toml"
       spec.toml:8: strategy[1].template: names the file "my/own.toml", which is not part of the document: submit it with `jetsweep submit`, which puts the template in, or write it as [strategy.template]
-      spec.toml:9: strategy[2].template: is missing: name a built-in template (sma_cross, ema_cross, rsi_reversion, bollinger_breakout, bollinger_reversion, donchian_breakout, macd_cross)
+      spec.toml:9: strategy[2].template: is missing: name a built-in template (sma_cross, ema_cross, triple_sma, sma_trend, adx_trend, trend_pullback, rsi_reversion, bollinger_reversion, zscore_reversion, stochastic_reversion, williams_r_reversion, cci_reversion, mfi_reversion, donchian_breakout, bollinger_breakout, atr_channel_breakout, volume_breakout, macd_cross, roc_momentum, skip_month_momentum, calm_momentum, volatility_squeeze, volatility_stop, low_volatility, buy_and_hold)
     "#);
 }
 
