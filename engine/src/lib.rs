@@ -25,6 +25,7 @@ pub mod mask;
 pub mod metrics;
 pub mod params;
 pub mod problem;
+pub mod simd;
 pub mod simulation;
 pub mod template;
 #[cfg(test)]

@@ -2,14 +2,32 @@
 
 use std::sync::Arc;
 
-use crate::expr::{BinaryOp, Comparison, UnaryOp, differ};
+use crate::expr::{BinaryOp, Comparison, UnaryOp};
 use crate::mask::{Mask, WORD_BITS};
+use crate::simd::{self, Words};
 
 /// An operand of a whole column: one value a bar, or the same number at every bar.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Source<'a> {
     Number(f64),
     Column(&'a [f64]),
+}
+
+impl<'a> Source<'a> {
+    /// The values for each full word of a mask, and those of the last bars, which fill none. A number is repeated in
+    /// `space`.
+    fn words(self, space: &'a mut [f64; WORD_BITS]) -> (Words<'a>, &'a [f64]) {
+        match self {
+            Source::Column(column) => {
+                let (words, rest) = column.as_chunks();
+                (Words::column(words), rest)
+            }
+            Source::Number(number) => {
+                space.fill(number);
+                (Words::repeated(space), &space[..])
+            }
+        }
+    }
 }
 
 /// `op` of every value.
@@ -45,59 +63,21 @@ fn zip(a: Source<'_>, b: Source<'_>, op: impl Fn(f64, f64) -> f64) -> Arc<[f64]>
 
 /// Where the comparison is true. At least one operand is a column; two columns have equal lengths.
 pub(super) fn compare(comparison: Comparison, a: Source<'_>, b: Source<'_>) -> Mask {
-    match comparison {
-        Comparison::Less => mask(a, b, |a, b| a < b),
-        Comparison::LessEqual => mask(a, b, |a, b| a <= b),
-        Comparison::Equal => mask(a, b, |a, b| a == b),
-        Comparison::Differs => mask(a, b, differ),
-    }
-}
-
-fn mask(a: Source<'_>, b: Source<'_>, holds: impl Fn(f64, f64) -> bool) -> Mask {
-    match (a, b) {
-        (Source::Column(a), Source::Column(b)) => {
-            let ((a_words, a_rest), (b_words, b_rest)) = (a.as_chunks(), b.as_chunks());
-            let words = a_words.iter().zip(b_words).map(|(a, b)| word(a, b, &holds));
-            with_rest(words, a_rest.iter().zip(b_rest).map(|(&a, &b)| holds(a, b)), a.len())
-        }
-        (Source::Column(a), Source::Number(b)) => column_mask(a, |a| holds(a, b)),
-        (Source::Number(a), Source::Column(b)) => column_mask(b, |b| holds(a, b)),
+    let len = match (a, b) {
+        (Source::Column(column), _) | (_, Source::Column(column)) => column.len(),
         (Source::Number(_), Source::Number(_)) => unreachable!("numbers are folded when a rule is bound"),
-    }
-}
-
-fn column_mask(column: &[f64], holds: impl Fn(f64) -> bool) -> Mask {
-    let (words, rest) = column.as_chunks();
-    let words = words.iter().map(|x| word(x, x, &|x, _| holds(x)));
-    with_rest(words, rest.iter().map(|&x| holds(x)), column.len())
-}
-
-/// A mask from its full words and the bits of the last bars, which fill none.
-fn with_rest(full: impl Iterator<Item = u64>, rest: impl Iterator<Item = bool>, len: usize) -> Mask {
+    };
+    let mut repeated = [[0.0; WORD_BITS]; 2];
+    let [same_a, same_b] = &mut repeated;
+    let ((a, a_rest), (b, b_rest)) = (a.words(same_a), b.words(same_b));
+    let (full, rest) = (len / WORD_BITS, len % WORD_BITS);
     let mut words = Vec::with_capacity(len.div_ceil(WORD_BITS));
-    words.extend(full);
-    if words.len() * WORD_BITS < len {
-        words.push(rest.enumerate().fold(0, |word, (index, bit)| word | u64::from(bit) << index));
+    simd::compare(comparison, a, b, full, &mut words);
+    if rest > 0 {
+        let bits = a_rest.iter().zip(b_rest).take(rest).map(|(&a, &b)| comparison.holds(a, b));
+        words.push(bits.enumerate().fold(0, |word, (index, bit)| word | u64::from(bit) << index));
     }
     Mask::from_words(words, len)
-}
-
-/// One word of a mask. The comparisons go into bytes first: that loop becomes vector instructions.
-#[inline(always)]
-fn word(a: &[f64; WORD_BITS], b: &[f64; WORD_BITS], holds: &impl Fn(f64, f64) -> bool) -> u64 {
-    /// Multiplying eight bytes of 0 or 1 by this moves the lowest bit of byte `i` to bit `56 + i`: it has a bit at
-    /// `56 - 7 * i` for each `i` from 0 to 7, and no two products meet.
-    const GATHER: u64 = 0x0102_0408_1020_4080;
-    let mut bytes = [0_u8; WORD_BITS];
-    for ((byte, &a), &b) in bytes.iter_mut().zip(a).zip(b) {
-        *byte = u8::from(holds(a, b));
-    }
-    let mut word = 0;
-    for (index, eight) in bytes.as_chunks::<8>().0.iter().enumerate() {
-        let bits = u64::from_le_bytes(*eight).wrapping_mul(GATHER) >> 56;
-        word |= bits << (index * 8);
-    }
-    word
 }
 
 /// The mask one bar later: bit `t` is bit `t - 1` of `mask`, and the first is 0.

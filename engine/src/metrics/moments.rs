@@ -3,6 +3,7 @@
 use super::ROUNDING;
 use super::returns::{LANES, lanes_total};
 use crate::double_double::DoubleDouble;
+use crate::simd;
 
 /// Central moments: means of powers of the distance from the mean.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -21,31 +22,14 @@ impl Moments {
     /// lose all digits where the deviation is small beside the mean.
     pub(super) fn around(mean: f64, active: &[f64], idle: usize) -> Self {
         let count = (active.len() + idle) as f64;
-        let [mut second, mut third, mut fourth] = [[0.0; LANES]; 3];
-        let mut add = |lane: usize, value: f64| {
-            let distance = value - mean;
-            let square = distance * distance;
-            second[lane] += square;
-            third[lane] += square * distance;
-            fourth[lane] += square * square;
-        };
-        let chunks = active.chunks_exact(LANES);
-        let rest = chunks.remainder();
-        for chunk in chunks {
-            for (lane, &value) in chunk.iter().enumerate() {
-                add(lane, value);
-            }
-        }
-        for (lane, &value) in rest.iter().enumerate() {
-            add(lane, value);
-        }
+        let [second, third, fourth] = simd::central_sums(active, mean);
         let (idle, square) = (idle as f64, mean * mean);
         Self {
             count,
             mean,
-            second: (lanes_total(second) + idle * square) / count,
-            third: (lanes_total(third) - idle * (square * mean)) / count,
-            fourth: (lanes_total(fourth) + idle * (square * square)) / count,
+            second: (second + idle * square) / count,
+            third: (third - idle * (square * mean)) / count,
+            fourth: (fourth + idle * (square * square)) / count,
         }
     }
 
@@ -89,6 +73,30 @@ impl Moments {
     pub(super) fn kurtosis(&self) -> Option<f64> {
         self.risk().map(|_| self.fourth / (self.second * self.second) - 3.0)
     }
+}
+
+/// Sums of squares, cubes and fourth powers of distances from a mean.
+#[inline(always)]
+pub(crate) fn central_sums(returns: &[f64], mean: f64) -> [f64; 3] {
+    let [mut second, mut third, mut fourth] = [[0.0; LANES]; 3];
+    let mut add = |lane: usize, value: f64| {
+        let distance = value - mean;
+        let square = distance * distance;
+        second[lane] += square;
+        third[lane] += square * distance;
+        fourth[lane] += square * square;
+    };
+    let chunks = returns.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for (lane, &value) in chunk.iter().enumerate() {
+            add(lane, value);
+        }
+    }
+    for (lane, &value) in rest.iter().enumerate() {
+        add(lane, value);
+    }
+    [lanes_total(second), lanes_total(third), lanes_total(fourth)]
 }
 
 #[cfg(test)]

@@ -3,14 +3,16 @@
 use super::moments::Moments;
 use super::{BLOCKS, ROUNDING, blocks};
 use crate::double_double::DoubleDouble;
+use crate::simd;
 
 /// Partial sums kept side by side, so that additions need not wait for each other. Part of the order of summation,
 /// hence of the results' bits; no vector width of any machine changes it.
-pub(super) const LANES: usize = 4;
+pub(super) const LANES: usize = 8;
 
 /// The one order in which partial sums are added up.
 pub(super) fn lanes_total(lanes: [f64; LANES]) -> f64 {
-    (lanes[0] + lanes[1]) + (lanes[2] + lanes[3])
+    let [a, b, c, d, e, f, g, h] = lanes;
+    ((a + b) + (c + d)) + ((e + f) + (g + h))
 }
 
 /// Returns of the bars of one run, as they come.
@@ -48,14 +50,11 @@ impl<'a> Returns<'a> {
         self.advance(1, 1);
     }
 
-    /// Bars within a position: one for each of `closes` but the first, from whose equity the first return starts.
-    pub(crate) fn hold(&mut self, closes: &[f64], equity: impl Fn(f64) -> f64) {
+    /// Bars within a position of `shares` with `cash` beside them: one for each of `closes` but the first, from whose
+    /// equity the first return starts.
+    pub(crate) fn hold(&mut self, closes: &[f64], cash: f64, shares: f64) {
         let count = closes.len() - 1;
-        let (before, after) = (&closes[..count], &closes[1..]);
-        let space = &mut self.space[self.active..self.active + count];
-        for ((place, &before), &after) in space.iter_mut().zip(before).zip(after) {
-            *place = equity(after) / equity(before) - 1.0;
-        }
+        simd::returns_of(cash, shares, closes, &mut self.space[self.active..self.active + count]);
         self.active += count;
         self.advance(count, count);
     }
@@ -77,7 +76,7 @@ impl<'a> Returns<'a> {
         let active = &self.space[..self.active];
         let mut start = 0;
         for (block, &end) in self.block_ends.iter().enumerate() {
-            let [sum, squares, downside] = block_sums(&active[start..end], risk_free);
+            let [sum, squares, downside] = simd::block_sums(&active[start..end], risk_free);
             sums.block_returns[block] = sum;
             sums.block_squares[block] = squares;
             sums.total += sum;
@@ -94,8 +93,18 @@ impl<'a> Returns<'a> {
     }
 }
 
+/// Returns of equity `cash + shares * close` from each close to the next.
+#[inline(always)]
+pub(crate) fn returns_of(cash: f64, shares: f64, closes: &[f64], returns: &mut [f64]) {
+    let (before, after) = (&closes[..returns.len()], &closes[1..]);
+    for ((place, &before), &after) in returns.iter_mut().zip(before).zip(after) {
+        *place = (cash + shares * after) / (cash + shares * before) - 1.0;
+    }
+}
+
 /// Sums of returns, of their squares, and of the squares of what they lack of `risk_free`.
-fn block_sums(returns: &[f64], risk_free: f64) -> [f64; 3] {
+#[inline(always)]
+pub(crate) fn block_sums(returns: &[f64], risk_free: f64) -> [f64; 3] {
     let [mut sum, mut squares, mut downside] = [[0.0; LANES]; 3];
     let mut add = |lane: usize, value: f64| {
         let excess = value - risk_free;
@@ -164,7 +173,7 @@ impl ReturnSums {
 
     /// `mean(r - rf) / std(r, ddof 1) * sqrt(P)` [empyrical, quantstats, vectorbt at P = 252]. `None` where all
     /// returns are equal.
-    pub(super) fn sharpe(&self, bars_per_year: f64) -> Option<f64> {
+    pub(crate) fn sharpe(&self, bars_per_year: f64) -> Option<f64> {
         let risk = self.moments?.risk()?;
         Some(self.mean_excess() / risk * bars_per_year.sqrt())
     }

@@ -65,6 +65,20 @@ impl TradeStats {
         }
     }
 
+    /// Only counts a trade.
+    pub(crate) fn count(&mut self, trade: &Trade) {
+        if trade.open {
+            self.open += 1;
+        } else {
+            self.closed += 1;
+        }
+    }
+
+    /// Trades that ended.
+    pub(crate) fn closed(&self) -> usize {
+        self.closed
+    }
+
     /// An entry that bought nothing.
     pub(crate) fn skip(&mut self) {
         self.skipped += 1;

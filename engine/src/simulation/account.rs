@@ -43,6 +43,11 @@ impl Position {
         self.cash + self.shares * close
     }
 
+    /// The cash beside the shares, and the shares, negative when short.
+    pub(super) fn cash_and_shares(&self) -> (f64, f64) {
+        (self.cash, self.shares)
+    }
+
     /// The shares of a position that has no cash beside them.
     pub(super) fn shares_alone(&self) -> f64 {
         debug_assert_eq!(self.cash, 0.0, "all cash is in the shares");

@@ -313,7 +313,7 @@ impl<R: Recorder> BarLoop<'_, R> {
         let until_ruin = &equity[..ruin.map_or(equity.len(), |bar| bar + 1)];
         if let Some(&first) = until_ruin.first() {
             returns.step(cash, first);
-            returns.hold(until_ruin, |value| value);
+            returns.hold(until_ruin, 0.0, 1.0);
         }
         returns.idle(equity.len() - until_ruin.len());
         drawdown.hold(equity, |value| value);

@@ -78,7 +78,8 @@ impl<R: Recorder> Book for EveryBar<'_, R> {
         };
         let equity = |close: f64| position.equity(close);
         self.returns.step(self.equity, equity(first));
-        self.returns.hold(held, equity);
+        let (cash, shares) = position.cash_and_shares();
+        self.returns.hold(held, cash, shares);
         self.drawdown.hold(held, equity);
         self.bars_held += held.len();
         self.recorder.equity(held.iter().map(|&close| equity(close)));

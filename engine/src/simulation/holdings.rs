@@ -5,15 +5,18 @@ use std::ops::Range;
 use super::account::Position;
 use super::book::Book;
 use super::run::Run;
+use super::score::Score;
 use super::tables::Tables;
 use super::tables::powers::Sums;
 use super::trade::Trade;
 use crate::metrics::drawdown::Drawdown;
 use crate::metrics::trades::TradeStats;
 use crate::metrics::{BLOCKS, Metrics, PowerSums, ReturnSums, Summary, blocks};
+use crate::simd;
 
-/// What is collected of a run whose positions leave no cash beside them, by the tables of its bars.
-pub(super) struct Holdings<'a> {
+/// What is collected of a run whose positions leave no cash beside them, by the tables of its bars: for `ALL` metrics,
+/// or for a [`Score`] only.
+pub(super) struct Holdings<'a, const ALL: bool> {
     run: &'a Run<'a>,
     tables: &'a Tables,
     closes: &'a [f64],
@@ -31,7 +34,7 @@ pub(super) struct Holdings<'a> {
     trades: TradeStats,
 }
 
-impl<'a> Holdings<'a> {
+impl<'a, const ALL: bool> Holdings<'a, ALL> {
     /// Nothing yet; `space` has one place for each bar.
     pub(super) fn new(run: &'a Run<'a>, tables: &'a Tables, space: &'a mut [f64]) -> Self {
         let cash = run.execution.cash;
@@ -56,20 +59,24 @@ impl<'a> Holdings<'a> {
         let value = after / self.equity - 1.0;
         self.steps[self.step_count] = value;
         self.step_count += 1;
-        self.blocks.add(self.next, [value, value * value]);
+        if ALL {
+            self.blocks.add(self.next, [value, value * value]);
+        }
         self.equity = after;
         self.next += 1;
     }
+}
 
+impl Holdings<'_, true> {
     /// Takes the remaining bars as flat and gives the metrics.
     pub(super) fn finish(mut self) -> Metrics {
         let Range { start, end } = self.run.range;
         self.flat_until(end);
-        self.tables.powers.add_steps(&mut self.sums, &self.steps[..self.step_count]);
+        simd::add_powers(&mut self.sums, &self.steps[..self.step_count], self.tables.risk_free());
         let returns = ReturnSums::of_powers(PowerSums {
             bars: end - start,
             active: self.step_count + self.blocks.spanned,
-            risk_free: self.run.risk_free(),
+            risk_free: self.tables.risk_free(),
             powers: self.sums.powers(),
             downside: self.sums.downside(),
             block_returns: self.blocks.returns,
@@ -90,7 +97,31 @@ impl<'a> Holdings<'a> {
     }
 }
 
-impl Book for Holdings<'_> {
+impl Holdings<'_, false> {
+    /// Takes the remaining bars as flat and gives the score, the same bits as those of all metrics.
+    pub(super) fn finish(mut self) -> Score {
+        let Range { start, end } = self.run.range;
+        self.flat_until(end);
+        simd::add_squares(&mut self.sums, &self.steps[..self.step_count]);
+        let returns = ReturnSums::of_powers(PowerSums {
+            bars: end - start,
+            active: 0,
+            risk_free: self.tables.risk_free(),
+            powers: self.sums.powers(),
+            downside: 0.0,
+            block_returns: [0.0; BLOCKS],
+            block_squares: [0.0; BLOCKS],
+        });
+        Score {
+            total_return: self.equity / self.run.execution.cash - 1.0,
+            sharpe: returns.sharpe(self.run.bars_per_year()).filter(|sharpe| sharpe.is_finite()),
+            max_drawdown: self.drawdown.deepest(),
+            trade_count: self.trades.closed(),
+        }
+    }
+}
+
+impl<const ALL: bool> Book for Holdings<'_, ALL> {
     fn flat_until(&mut self, end: usize) {
         self.drawdown.flat(end - self.next, self.equity);
         self.next = end;
@@ -106,8 +137,12 @@ impl Book for Holdings<'_> {
         self.tables.falls.hold(&mut self.drawdown, self.closes, shares, first, last);
         self.step(shares * self.closes[first]);
         if first < last {
-            self.tables.powers.add(&mut self.sums, first + 1, last);
-            self.blocks.span(self.tables, first + 1, end);
+            if ALL {
+                self.tables.powers.add(&mut self.sums, first + 1, last);
+                self.blocks.span(self.tables, first + 1, end);
+            } else {
+                self.tables.powers.add_squared(&mut self.sums, first + 1, last);
+            }
             self.equity = shares * self.closes[last];
             self.next = end;
         }
@@ -124,7 +159,11 @@ impl Book for Holdings<'_> {
     }
 
     fn trade(&mut self, trade: Trade) {
-        self.trades.add(&trade);
+        if ALL {
+            self.trades.add(&trade);
+        } else {
+            self.trades.count(&trade);
+        }
     }
 
     fn skip(&mut self) {

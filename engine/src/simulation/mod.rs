@@ -19,6 +19,7 @@ mod every_bar;
 mod holdings;
 mod record;
 mod run;
+mod score;
 mod signals;
 mod stops;
 mod tables;
@@ -39,8 +40,10 @@ use holdings::Holdings;
 use record::{Everything, Nothing, Recorder};
 
 pub(crate) use run::{Run, TrueRanges};
+pub use score::Score;
 pub use signals::{Rules, Signals};
 pub(crate) use tables::Tables;
+pub(crate) use tables::powers::Sums;
 pub use trade::{ExitReason, Side, Trade};
 
 thread_local! {
@@ -105,38 +108,56 @@ impl Run<'_> {
     }
 
     fn simulate(&self, way: Way, recorder: &mut impl Recorder) -> Metrics {
-        let bars = self.bars.len();
-        assert!(self.signals.masks().all(|mask| mask.len() == bars), "the masks cover all bars");
-        let mut spaces = SPACE.take();
-        let [first, second] = spaces.each_mut().map(|space| {
-            if space.len() < bars {
-                space.resize(bars, 0.0);
-            }
-            &mut space[..self.range.len()]
-        });
-        let metrics = match way {
-            Way::Holdings => {
-                let by_itself;
-                let tables = match self.tables {
-                    Some(tables) => tables,
-                    None => {
-                        by_itself = Tables::new(self.bars.close(), self.risk_free());
-                        &by_itself
-                    }
-                };
-                let mut book = Holdings::new(self, tables, first);
+        self.with_space(|[first, second]| match way {
+            Way::Holdings => self.with_tables(|tables| {
+                let mut book = Holdings::<true>::new(self, tables, first);
                 walk::walk(self, &mut book);
                 book.finish()
-            }
+            }),
             Way::EveryBar => {
                 let mut book = EveryBar::new(self, first, recorder);
                 walk::walk(self, &mut book);
                 book.finish()
             }
             Way::BarLoop => bar_loop::simulate(self, first, second, recorder),
-        };
+        })
+    }
+
+    /// Simulates the run and gives its score.
+    pub(crate) fn score(&self) -> Score {
+        if Way::of(self.execution) != Way::Holdings {
+            return Score::of(&self.metrics());
+        }
+        self.with_space(|[space, _]| {
+            self.with_tables(|tables| {
+                let mut book = Holdings::<false>::new(self, tables, space);
+                walk::walk(self, &mut book);
+                book.finish()
+            })
+        })
+    }
+
+    /// Lends space for two numbers a bar of the run.
+    fn with_space<T>(&self, simulate: impl FnOnce([&mut [f64]; 2]) -> T) -> T {
+        let bars = self.bars.len();
+        assert!(self.signals.masks().all(|mask| mask.len() == bars), "the masks cover all bars");
+        let mut spaces = SPACE.take();
+        let result = simulate(spaces.each_mut().map(|space| {
+            if space.len() < bars {
+                space.resize(bars, 0.0);
+            }
+            &mut space[..self.range.len()]
+        }));
         SPACE.set(spaces);
-        metrics
+        result
+    }
+
+    /// Lends the tables of the bars, made now if the run came without.
+    fn with_tables<T>(&self, simulate: impl FnOnce(&Tables) -> T) -> T {
+        match self.tables {
+            Some(tables) => simulate(tables),
+            None => simulate(&Tables::new(self.bars.close(), self.risk_free())),
+        }
     }
 }
 

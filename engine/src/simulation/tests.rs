@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Run, Signals, TrueRanges, Way};
+use super::{Run, Score, Signals, Trade, TrueRanges, Way};
 use crate::bars::Bars;
 use crate::execution::{EndPolicy, Execution, Fill};
 use crate::mask::Mask;
@@ -49,6 +49,7 @@ fn assert_ways_agree(bars: &Bars, [enter, exit]: [&Mask; 2], execution: &Executi
         prop_assert_eq!(&every_bar.equity, &bar_loop.equity);
         assert_agree(&every_bar.metrics, &bar_loop.metrics)?;
         assert_agree(&holdings.metrics, &bar_loop.metrics)?;
+        prop_assert_eq!(run.score(), Score::of(&holdings.metrics));
     }
     Ok(())
 }
@@ -104,6 +105,39 @@ proptest! {
         let enter = Mask::from_fn(bars.len(), |t| seed[t].0 < often.0);
         let exit = Mask::from_fn(bars.len(), |t| seed[t].1 < often.1);
         assert_ways_agree(&bars, [&enter, &exit], &execution)?;
+    }
+
+    #[test]
+    fn a_part_of_the_bars_is_run_as_if_it_were_all(
+        rows in moves(3..300),
+        seed in prop::collection::vec((0.0..1.0_f64, 0.0..1.0_f64), 300),
+        execution in rules(),
+    ) {
+        let (start, end) = (rows.len() / 3, rows.len() * 4 / 5 + 1);
+        let execution = Execution { bars_per_year: Some(252.0), ..execution };
+        let masks = |start: usize, len: usize| {
+            (Mask::from_fn(len, |t| seed[start + t].0 < 0.2), Mask::from_fn(len, |t| seed[start + t].1 < 0.1))
+        };
+        let (bars, part) = (bars_of(&rows), bars_of(&rows[start..end]));
+        let (all_masks, part_masks) = (masks(0, rows.len()), masks(start, end - start));
+        for way in [Way::Holdings, Way::EveryBar, Way::BarLoop] {
+            let atr = TrueRanges::default();
+            let signals = Signals::long(&all_masks.0, &all_masks.1);
+            let range = start..end;
+            let run = Run { bars: &bars, signals, execution: &execution, atr, tables: None, range };
+            let window = run.replay_by(way);
+            let signals = Signals::long(&part_masks.0, &part_masks.1);
+            let range = 0..part.len();
+            let alone = Run { bars: &part, signals, execution: &execution, atr, tables: None, range }.replay_by(way);
+            prop_assert_eq!(&window.equity, &alone.equity);
+            let shifted: Vec<_> = alone
+                .trades
+                .into_iter()
+                .map(|trade| Trade { entry_bar: trade.entry_bar + start, exit_bar: trade.exit_bar + start, ..trade })
+                .collect();
+            prop_assert_eq!(&window.trades, &shifted);
+            assert_agree(&window.metrics, &alone.metrics)?;
+        }
     }
 
     #[test]

@@ -24,6 +24,11 @@ impl Tables {
         Self { risk_free, powers: Powers::new(closes, risk_free), falls: Falls::new(closes) }
     }
 
+    /// The risk-free return a bar.
+    pub(super) fn risk_free(&self) -> f64 {
+        self.risk_free
+    }
+
     /// Whether they are for this risk-free return a bar.
     pub(crate) fn fit(&self, risk_free: f64) -> bool {
         self.risk_free.to_bits() == risk_free.to_bits()
