@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use jetsweep_tests::{Running, Signal, eventually, jetsweep, processes_naming};
-use rustix::process::{Pid, kill_process};
+use jetsweep_tests::{Running, Signal, eventually, jetsweep};
+use rustix::process::kill_process;
 
 use crate::support::{LARGE_RUNS, State, example, ledger, status, text, undisturbed};
 
@@ -61,10 +61,7 @@ async fn a_second_interrupt_leaves_at_once() {
     let state = State::new();
     let mut running = half_way(&state).await;
     // With a server that does not answer, nothing can be finished in order.
-    let processes = processes_naming(&state.path());
-    let server = processes.iter().find(|process| process.contains("server.conf")).expect("a server");
-    let pid = server.split(' ').next().and_then(|pid| Pid::from_raw(pid.parse().ok()?)).expect("its process id");
-    kill_process(pid, Signal::STOP).unwrap();
+    kill_process(state.server_process().expect("a server"), Signal::STOP).unwrap();
 
     running.signal(Signal::INT);
     eventually("it to say that it is finishing", async || {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use jetsweep_tests::{Done, Running, Signal, processes_naming};
+use jetsweep_tests::{Done, Running, Signal};
 use rand::RngExt;
 use rand::rngs::StdRng;
-use rustix::process::{Pid, kill_process};
+use rustix::process::kill_process;
 
 use crate::support::{LARGE_RUNS, State, example, ledger, random, text, undisturbed};
 
@@ -129,10 +129,9 @@ impl Tormented<'_> {
 
     /// Kills the server. Without one, it is about to start, and nothing is hit.
     fn kill_server(&self) {
-        let processes = processes_naming(&self.state.path());
-        let server = processes.iter().find(|process| process.contains("server.conf"));
-        let pid = server.and_then(|server| server.split(' ').next()?.parse().ok()).and_then(Pid::from_raw);
-        // Fails for one that has just ended by itself.
-        let _ = pid.map(|pid| kill_process(pid, Signal::KILL));
+        if let Some(server) = self.state.server_process() {
+            // Fails for one that has just ended by itself.
+            let _ = kill_process(server, Signal::KILL);
+        }
     }
 }

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use async_nats::jetstream::{self, kv};
 use jetsweep_shared::events::{self, BatchStatus};
-use jetsweep_tests::{Done, Jetsweep, eventually, jetsweep, key_value, nobody_names, repository};
+use jetsweep_tests::{Done, Jetsweep, eventually, jetsweep, key_value, nobody_names, processes_naming, repository};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rustix::process::Pid;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tempfile::TempDir;
@@ -87,6 +88,13 @@ impl State {
         .await;
         let options = async_nats::ConnectOptions::with_user_and_password(connection.user, connection.password);
         options.connect(connection.url).await.expect("a connection to the server of jetsweep run")
+    }
+
+    /// The process of that server, if there is one now.
+    pub(crate) fn server_process(&self) -> Option<Pid> {
+        let processes = processes_naming(&self.path());
+        let server = processes.iter().find(|process| process.contains("server.conf"))?;
+        server.split(' ').next().and_then(|pid| Pid::from_raw(pid.parse().ok()?))
     }
 
     /// Waits until no process of this folder runs any more.
