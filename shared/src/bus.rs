@@ -177,14 +177,12 @@ impl Bus {
             }
         };
         let disconnected = std::sync::Arc::new(AtomicBool::new(false));
-        let options = options
-            .name(name)
-            .max_reconnects(None)
-            .reconnect_delay_callback(reconnect_pause)
-            .event_callback(move |event| {
+        let options = options.name(name).max_reconnects(None).reconnect_delay_callback(reconnect_pause).event_callback(
+            move |event| {
                 let disconnected = disconnected.clone();
                 async move { log_connection_event(&event, &disconnected) }
-            });
+            },
+        );
         let client = options.connect(addresses).await.map_err(|error| failed(error.to_string()))?;
         let jetstream = jetstream::new(client.clone());
         Ok(Self { client, jetstream, names })

@@ -5,9 +5,12 @@
 
 use std::time::Duration;
 
+use async_nats::jetstream::consumer::{IntoConsumerConfig, PullConsumer};
 use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind};
 use async_nats::jetstream::stream::{ConsumerError, ConsumerErrorKind};
 use async_nats::jetstream::{Context, consumer, stream};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::ids::Priority;
 use crate::subjects::{DEFAULT_NAMESPACE, NATIVE, Names};
@@ -115,7 +118,8 @@ pub fn consumers(names: &Names, tuning: &Tuning) -> Result<Vec<(String, consumer
         .collect()
 }
 
-/// Creates every stream, consumer and bucket of the namespace, or brings it up to what the files say.
+/// Creates every stream, consumer and bucket of the namespace, or brings it up to what the files say. What is so
+/// already is only looked at: an update that changes nothing costs the server a write to its disk all the same.
 pub async fn ensure(context: &Context, names: &Names, tuning: &Tuning) -> Result<(), TopologyError> {
     for config in streams(names, tuning)? {
         let name = config.name.clone();
@@ -133,6 +137,9 @@ pub async fn ensure(context: &Context, names: &Names, tuning: &Tuning) -> Result
 }
 
 async fn put_stream(context: &Context, config: stream::Config) -> Result<(), CreateStreamError> {
+    if context.get_stream(&config.name).await.is_ok_and(|found| agrees(&found.cached_info().config, &config)) {
+        return Ok(());
+    }
     for _ in 1..ATTEMPTS {
         match context.create_or_update_stream(config.clone()).await {
             Err(error) if error.kind() == CreateStreamErrorKind::TimedOut => {}
@@ -143,6 +150,11 @@ async fn put_stream(context: &Context, config: stream::Config) -> Result<(), Cre
 }
 
 async fn put_consumer(context: &Context, stream: &str, config: consumer::pull::Config) -> Result<(), ConsumerError> {
+    let name = config.durable_name.as_deref().unwrap_or_default();
+    let found: Result<PullConsumer, _> = context.get_consumer_from_stream(name, stream).await;
+    if found.is_ok_and(|found| agrees(&found.cached_info().config, &config.clone().into_consumer_config())) {
+        return Ok(());
+    }
     for _ in 1..ATTEMPTS {
         match context.create_consumer_on_stream(config.clone(), stream).await {
             Err(error) if error.kind() == ConsumerErrorKind::TimedOut => {}
@@ -150,6 +162,16 @@ async fn put_consumer(context: &Context, stream: &str, config: consumer::pull::C
         }
     }
     context.create_consumer_on_stream(config, stream).await.map(drop)
+}
+
+/// Whether a configuration that the server has says everything that is wanted. The server may say more.
+fn agrees<C: Serialize>(found: &C, wanted: &C) -> bool {
+    let as_map = |config: &C| match serde_json::to_value(config) {
+        Ok(Value::Object(map)) => map,
+        _ => Map::new(),
+    };
+    let found = as_map(found);
+    as_map(wanted).iter().all(|(key, wanted)| found.get(key) == Some(wanted))
 }
 
 /// The ack wait of a priority's consumer, from which workers derive how often to show a sign of life.

@@ -158,13 +158,14 @@ impl Session {
         self.worker_stats.summary()
     }
 
-    /// Ends everything in order: planner and worker finish or hand back what they have, the consolidator commits what
-    /// it has, then the server ends.
+    /// Ends the services in order: planner and worker finish or hand back what they have, then the consolidator
+    /// commits what it has and closes the database. Returns the session's own server, which nobody needs any more and
+    /// which is still to be stopped.
     ///
     /// # Errors
     ///
-    /// The first service that ends with an error; the others are stopped all the same.
-    pub(crate) async fn stop(mut self) -> Result<(), SessionError> {
+    /// The first service that ends with an error. All are stopped all the same, and the server is killed.
+    pub(crate) async fn stop(mut self) -> Result<Option<NatsServer>, SessionError> {
         self.takers.cancel();
         let mut first_error = None;
         // The consolidator is the last one: nothing else stops it before.
@@ -180,12 +181,10 @@ impl Session {
                 first_error.get_or_insert(error);
             }
         }
-        // A connection that outlives its server would say so.
-        drop(self.bus);
-        if let Some(server) = self.server.take() {
-            server.stop().await;
+        match first_error {
+            Some(error) => Err(error),
+            None => Ok(self.server),
         }
-        first_error.map_or(Ok(()), Err)
     }
 }
 

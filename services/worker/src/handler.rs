@@ -159,6 +159,9 @@ impl Handler {
         is_cancelled: Arc<AtomicBool>,
     ) -> Outcome {
         let Ready { needs, turn } = ready;
+        if is_cancelled.load(Ordering::Relaxed) {
+            return Ok(Ending::Cancelled);
+        }
         match needs {
             Needs::Slot { input, load_us } => self.run_on_slot(turn, delivery, job, input, load_us, is_cancelled).await,
             Needs::Child { pinned } => self.run_in_child(turn, delivery, job, pinned, is_cancelled).await,

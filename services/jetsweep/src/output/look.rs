@@ -38,11 +38,6 @@ impl Look {
         self.styled("32", text)
     }
 
-    /// `text` in grey where colours are welcome.
-    pub(crate) fn dim(self, text: &str) -> String {
-        self.styled("2", text)
-    }
-
     fn styled(self, code: &str, text: &str) -> String {
         if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }

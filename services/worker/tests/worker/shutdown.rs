@@ -71,6 +71,7 @@ async fn without_a_server_it_ends_too() {
     let worker = world.worker();
     world.submit(&job(0)).await;
     world.result(&job(0)).await;
+    world.queue_empty().await;
     world.server.kill();
     worker.stop().await;
 }

@@ -19,6 +19,8 @@ pub(super) struct Workload {
     /// Folder of the bars, one file a symbol.
     pub(super) data_root: PathBuf,
     symbols: Vec<String>,
+    /// Execution rules beside the commission.
+    execution: &'static str,
     strategy: String,
 }
 
@@ -35,6 +37,7 @@ impl Workload {
             description: "SMA crossings over daily bars",
             data_root: daily.to_owned(),
             symbols: symbols.to_vec(),
+            execution: "",
             strategy: format!(
                 "[[strategy]]\ntemplate = \"sma_cross\"\n\
                  fast = {{ from = 5, to = {last_fast} }}\nslow = {{ from = {first_slow}, to = {last_slow} }}\n"
@@ -42,15 +45,16 @@ impl Workload {
         }
     }
 
-    /// Five indicators over hourly bars: at least `runs` of them.
+    /// Eight indicators and two stops over hourly bars: at least `runs` of them.
     pub(super) fn heavy(runs: u64, symbols: &[String], hourly: &Path) -> Self {
         let each = runs.div_ceil(symbols.len() as u64);
         let last_width = 20 + each.div_ceil(STEPS.pow(3)).max(1) - 1;
         Self {
             name: "heavy",
-            description: "five indicators over hourly bars made from the daily ones",
+            description: "eight indicators and two stops over hourly bars made from the daily ones",
             data_root: hourly.to_owned(),
             symbols: symbols.to_vec(),
+            execution: HEAVY_EXECUTION,
             strategy: format!(
                 "[[strategy]]\n\
                  fast = {{ from = 8, to = 24, step = 4 }}\n\
@@ -67,13 +71,17 @@ impl Workload {
         let symbols: Vec<String> = self.symbols.iter().map(|symbol| format!("{symbol:?}")).collect();
         format!(
             "name = \"bench-{}\"\n[data]\nsource = \"{{symbol}}.csv\"\n[universe]\nsymbols = [{}]\n\
-             [execution]\ncommission = 0.001\n{}",
+             [execution]\ncommission = 0.001\n{}{}",
             self.name,
             symbols.join(", "),
+            self.execution,
             self.strategy
         )
     }
 }
+
+/// Stops depend on the way prices take, so that every bar of a holding must be looked at.
+const HEAVY_EXECUTION: &str = "stop_loss = 0.1\ntrailing_stop = 0.15\n";
 
 const HEAVY_TEMPLATE: &str = r#"
 [strategy.template]
@@ -87,8 +95,10 @@ period = { default = 14, min = 2, max = 500 }
 width = { default = 20, min = 2, max = 500 }
 
 [strategy.template.long]
-enter = "ema(close, fast) > ema(close, slow) and rsi(close, period) > 50 and close < bbands_upper(close, width, 2)"
-exit = "macd_hist(close, fast, slow, 9) < 0 and close < lag(lowest(low, width), 1)"
+enter = """
+ema(close, fast) > ema(close, slow) and rsi(close, period) > 50 and adx(width) > 15
+and close < bbands_upper(close, width, 2) and zscore(volume, period) > -2"""
+exit = "macd_hist(close, fast, slow, 9) < 0 and (close < lag(lowest(low, width), 1) or roc(close, period) < -5)"
 "#;
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use jetsweep_consolidator::BatchSummary;
+use jetsweep_planner::PlanOptions;
 use jetsweep_shared::config::Config;
 use jetsweep_shared::events::BatchState;
 use jetsweep_shared::ids::{BatchId, Priority};
@@ -94,6 +95,16 @@ impl Batch {
         let Ok(reader) = super::open(config, &database) else { return Ok(None) };
         let summary = reader.summary(&self.record.batch_id).or_broken(|| &self.doing)?;
         Ok(summary.filter(|summary| matches!(summary.state, BatchState::Completed | BatchState::Cancelled)))
+    }
+
+    /// Tells what a planner would refuse.
+    pub(super) fn check_plan(&self, app: &App) -> Result<(), Failure> {
+        let mut options = PlanOptions::from_config(&app.config);
+        options.data_root = Some(self.record.data_root.clone());
+        match jetsweep_planner::plan(&self.spec, &options) {
+            Ok(_) => Ok(()),
+            Err(problems) => Err(Failure::problems(&self.doing, problems)),
+        }
     }
 
     /// Reads the bars of every symbol and tells everything that is wrong with them, unless that was accepted.

@@ -27,7 +27,8 @@ use crate::cli::RunArgs;
 use crate::commands::Answer;
 use crate::failure::{Failure, OrFail};
 use crate::interrupt;
-use crate::local::{Batches, Connection, StateDir, StateLock, nats_server};
+use crate::local::nats_server::{self, NatsServer};
+use crate::local::{Batches, Connection, StateDir, StateLock};
 use crate::output::Format;
 use crate::output::number::{counted, grouped};
 use crate::progress::{self, Ui};
@@ -47,6 +48,7 @@ pub(crate) async fn execute(args: RunArgs, app: &App) -> Answer {
     if let Some(summary) = batch.finished(&app.config)? {
         return Ok(Box::new(RunReport::of_finished(&batch, summary, &app.config.database())));
     }
+    batch.check_plan(app)?;
     batch.check_data(app)?;
     let program = own_server(&app.config, &batch.doing())?;
     stages.prepared();
@@ -118,7 +120,8 @@ impl Run<'_> {
                 Server::Configured
             }
         };
-        let mut session = Session::start(config, server).await.or_broken(|| &doing)?;
+        let started = Session::start(config, server).await;
+        let mut session = started.map_err(|error| self.lost(Failure::broken(&doing, error)))?;
         let connection = Connection::of(&session.config, id);
         let published = connection.publish(state).or_broken(|| format!("write {}", state.connection().display()))?;
         if self.app.format == Format::Table {
@@ -133,18 +136,20 @@ impl Run<'_> {
         let server_memory = session.server_peak_memory();
         let stopped = session.stop().await;
         drop(published);
-        let status = match followed? {
-            Followed::Interrupted => return Err(self.interrupted(&self.last_status(config))),
-            Followed::Ended(status) => status,
-        };
-        stopped.or_broken(|| &doing)?;
-        if status.state == BatchState::Refused {
-            return Err(Failure::problems(&doing, status.problems));
+        let followed = followed?;
+        let server = stopped.or_broken(|| &doing)?;
+        if let Followed::Ended(BatchStatus { state: BatchState::Refused, problems, .. }) = followed {
+            return Err(Failure::problems(&doing, problems));
         }
-        let summary = summary(config, id, &doing)?;
-        let Some(summary) = summary else {
-            let cause = anyhow::anyhow!("the batch ended, but {} does not have it", config.database().display());
-            return Err(Failure::broken(&doing, cause));
+        // An interrupted batch may have ended with what was finished after the signal.
+        let (summary, ()) = tokio::join!(summary(config, id, &doing), stop_server(server));
+        let summary = match (summary?, followed) {
+            (Some(summary), _) if summary.state.is_terminal() => summary,
+            (summary, Followed::Interrupted) => return Err(self.interrupted(summary.as_ref())),
+            (_, Followed::Ended(_)) => {
+                let cause = anyhow::anyhow!("the batch ended, but {} does not have it", config.database().display());
+                return Err(Failure::broken(&doing, cause));
+            }
         };
         let is_done = self.program.is_some() && summary.dead == 0;
         let report =
@@ -186,21 +191,15 @@ impl Run<'_> {
         failure.hint(format!("what was done is kept; `{}` does the rest", self.batch.resume_command(self.app)))
     }
 
-    fn interrupted(&self, done: &str) -> Failure {
-        let failure = Failure::interrupted_after(self.batch.doing(), format!("interrupted{done}"));
+    /// The failure of an interrupted batch. It has no summary when the signal came before anything was stored.
+    fn interrupted(&self, summary: Option<&BatchSummary>) -> Failure {
+        let done = summary.map(|summary| {
+            let done = summary.succeeded + summary.failed + summary.dead + summary.cancelled;
+            format!(" after {} of {}", grouped(done), counted(summary.total_runs, "run"))
+        });
+        let failure =
+            Failure::interrupted_after(self.batch.doing(), format!("interrupted{}", done.unwrap_or_default()));
         failure.hint(format!("`{}` does the rest", self.batch.resume_command(self.app)))
-    }
-
-    /// How far the batch is according to the database: ` after 12 of 400 runs`.
-    fn last_status(&self, config: &Config) -> String {
-        match summary(config, &self.batch.record.batch_id, "") {
-            Ok(Some(summary)) => {
-                let done = summary.succeeded + summary.failed + summary.dead + summary.cancelled;
-                format!(" after {} of {}", grouped(done), counted(summary.total_runs, "run"))
-            }
-            // It was interrupted before anything was stored.
-            Ok(None) | Err(_) => String::new(),
-        }
     }
 }
 
@@ -236,9 +235,19 @@ async fn submit(bus: &Bus, batch: &Batch) -> Result<(), Failure> {
     created.map(|_: Creation| ()).or_broken(|| &doing)
 }
 
+async fn stop_server(server: Option<NatsServer>) {
+    if let Some(server) = server {
+        server.stop().await;
+    }
+}
+
 /// What the database says of a batch. Nothing may write to it meanwhile.
-fn summary(config: &Config, batch: &BatchId, doing: &str) -> Result<Option<BatchSummary>, Failure> {
-    open(config, &config.database()).or_broken(|| doing)?.summary(batch).or_broken(|| doing)
+async fn summary(config: &Config, batch: &BatchId, doing: &str) -> Result<Option<BatchSummary>, Failure> {
+    let (config, batch) = (config.clone(), batch.clone());
+    let reading = tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
+        Ok(open(&config, &config.database())?.summary(&batch)?)
+    });
+    reading.await.map_err(anyhow::Error::from).flatten().or_broken(|| doing)
 }
 
 fn open(config: &Config, database: &Path) -> Result<Reader, jetsweep_consolidator::DatabaseError> {

@@ -118,15 +118,11 @@ fn parse_version(said: &str) -> Option<(&str, (u32, u32))> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
-    fn program(folder: &Path, name: &str, text: &str) -> PathBuf {
-        let path = folder.join(name);
-        std::fs::write(&path, text).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-        path
+    /// A file that is there already: one written by this process could not be run while another thread starts a child.
+    fn fixture(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
     }
 
     #[test]
@@ -138,9 +134,7 @@ mod tests {
 
     #[test]
     fn programs_are_preferred_to_scripts() {
-        let folder = tempfile::tempdir().unwrap();
-        let script = program(folder.path(), "script", "#!/bin/sh\n");
-        let real = program(folder.path(), "real", "\u{7f}ELF");
+        let (script, real) = (fixture("old-nats-server"), std::env::current_exe().unwrap());
         assert_eq!(choose(vec![script.clone(), real.clone()]), Some(real));
         assert_eq!(choose(vec![script.clone()]), Some(script));
         assert_eq!(choose(vec![]), None);
@@ -148,12 +142,9 @@ mod tests {
 
     #[test]
     fn what_is_no_server_or_too_old_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let old = program(folder.path(), "old", "#!/bin/sh\necho 'nats-server: v2.9.25'\n");
-        let error = find(Some(&old)).unwrap_err().to_string();
+        let error = find(Some(&fixture("old-nats-server"))).unwrap_err().to_string();
         assert!(error.contains("is version 2.9.25, at least 2.10 is needed"), "{error}");
-        let other = program(folder.path(), "other", "#!/bin/sh\necho hello\n");
-        let error = find(Some(&other)).unwrap_err().to_string();
+        let error = find(Some(&fixture("no-nats-server"))).unwrap_err().to_string();
         assert!(error.contains("it says \"hello\""), "{error}");
         let error = find(Some(Path::new("/nowhere/nats-server"))).unwrap_err().to_string();
         assert!(error.starts_with("/nowhere/nats-server cannot be run: No such file"), "{error}");

@@ -280,3 +280,77 @@ fn random_password() -> String {
     let bytes: [u8; PASSWORD_BYTES] = rand::random();
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use jetsweep_tests::{eventually, within};
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    async fn start(folder: &Path) -> NatsServer {
+        NatsServer::start(folder, &find(Some(&jetsweep_tests::nats_server_program())).unwrap()).await.unwrap()
+    }
+
+    async fn connect(server: &NatsServer) -> async_nats::Client {
+        let options = async_nats::ConnectOptions::with_user_and_password(USER.to_owned(), server.password().to_owned());
+        within(LIMIT, "a connection", options.connect(server.url())).await.unwrap()
+    }
+
+    fn pid(folder: &Path) -> Pid {
+        let text = std::fs::read_to_string(folder.join(PID)).unwrap();
+        Pid::from_raw(text.parse().unwrap()).unwrap()
+    }
+
+    fn is_running(pid: Pid) -> bool {
+        rustix::process::test_kill_process(pid).is_ok()
+    }
+
+    #[tokio::test]
+    async fn a_server_that_dies_is_started_again_on_the_same_port() {
+        let folder = tempfile::tempdir().unwrap();
+        let server = start(folder.path()).await;
+        drop(connect(&server).await);
+        let first = pid(folder.path());
+        rustix::process::kill_process(first, Signal::KILL).unwrap();
+        eventually("another server", async || (pid(folder.path()) != first).then_some(())).await;
+        drop(connect(&server).await);
+        let second = pid(folder.path());
+        assert!(server.peak_memory() > 1_000_000);
+        within(LIMIT, "the server to stop", server.stop()).await;
+        assert!(!is_running(first) && !is_running(second));
+    }
+
+    #[tokio::test]
+    async fn a_server_without_its_password_lets_nobody_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let server = start(folder.path()).await;
+        assert!(async_nats::connect(server.url()).await.is_err());
+        server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_server_left_over_on_the_same_store_is_stopped() {
+        let folder = tempfile::tempdir().unwrap();
+        let left_over = start(folder.path()).await;
+        let old = pid(folder.path());
+        // As if its owner had been killed: nobody starts it again.
+        left_over.shared.state().stopping = true;
+        let server = start(folder.path()).await;
+        assert!(!is_running(old));
+        assert_ne!(pid(folder.path()), old);
+        server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_server_that_cannot_start_says_why() {
+        let folder = tempfile::tempdir().unwrap();
+        // A file where the store should be.
+        std::fs::write(folder.path().join(STORE), "").unwrap();
+        let program = find(Some(&jetsweep_tests::nats_server_program())).unwrap();
+        let error = NatsServer::start(folder.path(), &program).await.unwrap_err().to_string();
+        assert!(error.starts_with("nats-server ended with exit status: 1 before it was ready: "), "{error}");
+        assert!(error.contains("server.log"), "{error}");
+    }
+}

@@ -68,6 +68,16 @@ mod tests {
     #[test]
     fn the_file_says_everything_the_server_needs() {
         let settings = Settings { folder: Path::new("/s/a \"b\""), port: Some(4333), user: "u", password: "p" };
-        insta::assert_snapshot!(settings.text(), @"");
+        insta::assert_snapshot!(settings.text(), @r#"
+        # Written by `jetsweep run` at each start.
+        listen: "127.0.0.1:4333"
+        server_name: "jetsweep-local"
+        ports_file_dir: "/s/a \"b\"/ports"
+        log_file: "/s/a \"b\"/server.log"
+        logfile_size_limit: 16777216
+        max_payload: 8388608
+        authorization: { user: "u", password: "p" }
+        jetstream: { store_dir: "/s/a \"b\"/store", sync_interval: always, max_file_store: 1125899906842624, max_memory_store: 67108864 }
+        "#);
     }
 }
