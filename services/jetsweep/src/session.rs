@@ -142,7 +142,7 @@ impl Session {
         tokio::select! {
             error = dying => SessionError::Server(error),
             ended = self.services.join_next() => match ended {
-                Some(ended) => service_error(ended).unwrap_or_else(|name| SessionError::Ended(name)),
+                Some(ended) => service_error(ended).unwrap_or_else(SessionError::Ended),
                 None => std::future::pending().await,
             },
         }

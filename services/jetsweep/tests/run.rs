@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use jetsweep_tests::{Signal, eventually, jetsweep, nobody_names, processes_naming, sample_data};
+use jetsweep_tests::{LIMIT, Running, Signal, jetsweep, nobody_names, processes_naming, sample_data};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -57,14 +57,21 @@ impl Place {
         rows.as_array().unwrap().iter().map(|row| (number(row, "runs"), number(row, "different"))).collect()
     }
 
-    /// Waits until a batch has rows in the database.
-    async fn some_rows_of(&self, batch: &str) {
-        eventually("the first rows", async || {
-            let status = self.command(&["status", batch, "--output", "json"]).done().await;
-            let status: Value = serde_json::from_str(&status.stdout).ok()?;
-            (status["done"].as_u64()? > 0).then_some(())
-        })
-        .await;
+    /// Waits until a batch that is being run has rows in the database.
+    async fn some_rows_of(&self, batch: &str, running: &Running) {
+        let mut last = String::new();
+        let look = async {
+            loop {
+                let done = self.command(&["status", batch, "--output", "json"]).done().await;
+                let status: Value = serde_json::from_str(&done.stdout).unwrap_or_default();
+                if status["done"].as_u64().is_some_and(|done| done > 0) {
+                    return;
+                }
+                last = done.stderr + &done.stdout;
+            }
+        };
+        let in_time = tokio::time::timeout(LIMIT, look).await.is_ok();
+        assert!(in_time, "no rows of {batch} in time; its run says: {}; its status is: {last}", running.stderr());
     }
 }
 
@@ -200,7 +207,7 @@ async fn bad_data_is_told_before_anything_starts() {
 async fn a_folder_in_use_says_by_whom() {
     let place = Place::with(&large());
     let first = place.command(&["run", &place.spec(), "--batch", "b1"]).start();
-    place.some_rows_of("b1").await;
+    place.some_rows_of("b1", &first).await;
     let second = place.command(&["run", &place.spec(), "--batch", "b2"]).done().await.with_code(1);
     assert!(second.stderr.contains("state is in use by process "), "{}", second.stderr);
     assert!(!place.state().join("batches/b2").exists());
@@ -213,7 +220,7 @@ async fn an_interrupted_batch_says_how_to_go_on() {
     let place = Place::with(&large());
     for (signal, id) in [(Signal::INT, "ctrl-c"), (Signal::TERM, "terminated")] {
         let running = place.command(&["run", &place.spec(), "--batch", id]).start();
-        place.some_rows_of(id).await;
+        place.some_rows_of(id, &running).await;
         running.signal(signal);
         let done = running.ended().await.with_code(130);
         assert_eq!(done.stdout, "");
@@ -233,7 +240,7 @@ async fn an_interrupted_batch_says_how_to_go_on() {
 async fn a_second_signal_leaves_at_once() {
     let place = Place::with(&large());
     let mut running = place.command(&["run", &place.spec(), "--batch", "b1"]).start();
-    place.some_rows_of("b1").await;
+    place.some_rows_of("b1", &running).await;
     running.signal(Signal::INT);
     running.signal(Signal::INT);
     // Two signals may arrive as one: then it leaves in order.
@@ -252,7 +259,7 @@ async fn a_second_signal_leaves_at_once() {
 async fn a_killed_run_takes_its_server_with_it_and_is_resumed() {
     let place = Place::with(&large());
     let running = place.command(&["run", &place.spec(), "--batch", "b1"]).start();
-    place.some_rows_of("b1").await;
+    place.some_rows_of("b1", &running).await;
     running.kill().await;
     nobody_names(&place.state()).await;
     let json = place.command(&["run", "--resume", "b1", "--output", "json"]).done().await.json();
@@ -264,7 +271,7 @@ async fn a_killed_run_takes_its_server_with_it_and_is_resumed() {
 async fn a_run_survives_its_server() {
     let place = Place::with(&large());
     let running = place.command(&["run", &place.spec(), "--batch", "b1", "--output", "json"]).start();
-    place.some_rows_of("b1").await;
+    place.some_rows_of("b1", &running).await;
     let pid = std::fs::read_to_string(place.state().join("batches/b1/nats/server.pid")).unwrap();
     let pid = rustix::process::Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
     rustix::process::kill_process(pid, Signal::KILL).unwrap();

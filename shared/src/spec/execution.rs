@@ -10,9 +10,11 @@ const ENDS: [(&str, EndPolicy); 2] = [("mark", EndPolicy::Mark), ("liquidate", E
 const DIRECTIONS: [(&str, Direction); 3] =
     [("long", Direction::Long), ("short", Direction::Short), ("both", Direction::Both)];
 
+/// A size made of the number that goes with its name.
+type MakeSize = fn(f64) -> Size;
+
 /// Kinds of sizes that have an amount.
-const SIZES: [(&str, fn(f64) -> Size); 3] =
-    [("fraction", Size::Fraction), ("cash", Size::Cash), ("shares", Size::Shares)];
+const SIZES: [(&str, MakeSize); 3] = [("fraction", Size::Fraction), ("cash", Size::Cash), ("shares", Size::Shares)];
 
 /// Reads the execution rules of a spec: those it leaves out have their defaults.
 pub(super) fn read(top: Section<'_>, problems: &mut Problems) -> Execution {

@@ -71,7 +71,7 @@ impl<'a> Batches<'a> {
         let Ok(entries) = std::fs::read_dir(self.state.batches()) else { return Vec::new() };
         let ids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<BatchId>().ok());
         let mut records: Vec<BatchRecord> = ids.filter_map(|batch| self.find(&batch).ok()?).collect();
-        records.sort_by(|a, b| b.started_at.cmp(&a.started_at));
+        records.sort_by_key(|record| std::cmp::Reverse(record.started_at));
         records
     }
 }
