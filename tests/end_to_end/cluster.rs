@@ -1,11 +1,17 @@
 //! A server, and planner, workers and consolidator as processes of their own.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use async_nats::jetstream;
+use futures::StreamExt;
+use jetsweep_shared::events::BatchStatus;
 use jetsweep_tests::{Done, Jetsweep, NatsServer, Running, Signal, eventually, jetsweep};
 
-use crate::support::{State, text};
+use crate::support::{State, status, text};
+
+/// How long a batch may take. Far more than it does, and less than a wait has.
+const PATIENCE: Duration = Duration::from_secs(50);
 
 /// The services of a test, each under a name. All of them are killed when dropped.
 pub(crate) struct Cluster {
@@ -89,6 +95,29 @@ impl Cluster {
 
     fn take(&mut self, name: &str) -> Running {
         self.services.remove(name).unwrap_or_else(|| panic!("no service {name} was started"))
+    }
+
+    /// The status of a batch once it has ended.
+    pub(crate) async fn ends(&self, batch: &str) -> BatchStatus {
+        let client = self.server.connect().await;
+        let mut latest = None;
+        let ended = status(&client, batch, |status| {
+            latest = Some(status.clone());
+            status.state.is_terminal()
+        });
+        if let Ok(ended) = tokio::time::timeout(PATIENCE, ended).await {
+            return ended;
+        }
+        let context = jetstream::new(client);
+        let mut streams = context.streams();
+        let mut queues = Vec::new();
+        while let Some(Ok(stream)) = streams.next().await {
+            let stream = context.get_stream(stream.config.name).await.expect("a stream");
+            queues.push(format!("{:?}", stream.cached_info()));
+            let consumers: Vec<_> = stream.consumers().map(|consumer| format!("{consumer:?}")).collect().await;
+            queues.extend(consumers);
+        }
+        panic!("{batch} does not end: {latest:?}\n{}\n{}", queues.join("\n"), self.logs());
     }
 
     /// What every service said so far, for when a test fails.

@@ -96,8 +96,7 @@ async fn submit(cluster: &Cluster, batch: &str) {
 
 /// Waits for the end of a batch, and checks that it has every run once, with the values of an undisturbed run.
 async fn check(cluster: &Cluster, batch: &str) {
-    let client = cluster.server.connect().await;
-    let ended = status(&client, batch, |status| status.state.is_terminal()).await;
+    let ended = cluster.ends(batch).await;
     let counts = [ended.succeeded, ended.failed, ended.dead, ended.cancelled];
     let found = (ended.state, ended.total_runs, counts);
     let expected = (BatchState::Completed, LARGE_RUNS, [LARGE_RUNS, 0, 0, 0]);

@@ -59,7 +59,7 @@ pub enum Size {
     Fraction(f64),
     /// An amount in the currency of the bars, commission included; all of equity where that is less.
     Cash(f64),
-    /// A number of shares; as many as all of equity pays for where those are fewer [vectorbt].
+    /// A number of shares; as many as all of equity pays for where those are fewer (as vectorbt does).
     Shares(f64),
 }
 

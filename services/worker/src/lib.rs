@@ -8,15 +8,12 @@
 //!
 //! What the rest of the system relies on:
 //!
-//! - A job is acknowledged only after its result, or its dead letter, is stored. One type ([`claim`]) owns a job's
+//! - A job is acknowledged only after its result, or its dead letter, is stored. One type (`claim`) owns a job's
 //!   fate; whatever happens to it, the job is not forgotten.
-//! - Failures are of three classes ([`failure`]): put off, dead, or a run's own.
+//! - Failures are of three classes (`failure`): put off, dead, or a run's own.
 //! - A job that was delivered before runs in a child process, so that what kills a worker kills it once.
 //! - All workers of a batch compute a symbol from the same bars, or say `data_changed`.
 //! - Rows do not depend on the number of slots, nor on what a slot computed before.
-//!
-//! [`claim`]: crate::claim
-//! [`failure`]: crate::failure
 
 mod cancels;
 mod child;

@@ -22,7 +22,7 @@ pub(crate) trait Report {
     /// For people.
     fn human(&self, out: &mut dyn Write, look: Look) -> io::Result<()>;
 
-    /// One JSON document, as `docs/json.md` describes it; the newline after it is written by [`print`].
+    /// One JSON document, as `docs/json.md` describes it; the newline after it is written by [`print()`].
     fn json(&self, out: &mut dyn Write) -> io::Result<()>;
 
     /// The one value a script wants (an id, a number); nothing unless a command says otherwise.
