@@ -2,8 +2,9 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use jetsweep_consolidator::{ConsolidatorError, DatabaseError};
 use jetsweep_shared::bus::{Auth, Bus, BusError};
 use jetsweep_shared::config::{Config, Secret};
 use jetsweep_shared::subjects::{InvalidNamespace, Names};
@@ -20,6 +21,12 @@ const ACK_WAIT: Duration = Duration::from_secs(5);
 
 /// Longest wait for a connection to a server that was named with `--nats`.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long somebody else may have the database when the consolidator starts.
+const HELD_LIMIT: Duration = Duration::from_secs(10);
+
+/// Pause before the database is tried again.
+const HELD_PAUSE: Duration = Duration::from_millis(20);
 
 /// Which server a session uses.
 #[derive(Debug, Clone, Copy)]
@@ -85,12 +92,12 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Starts server and services.
+    /// Starts the server, if it is the session's own, and makes its streams. No service runs yet: [`Session::serve`].
     ///
     /// # Errors
     ///
-    /// When there is no server. A service that cannot start is told by [`Session::failed`].
-    pub(crate) async fn start(config: &Config, server: Server<'_>) -> Result<Self, SessionError> {
+    /// When there is no server, or it refuses the streams.
+    pub(crate) async fn open(config: &Config, server: Server<'_>) -> Result<Self, SessionError> {
         let names = Names::new(&config.nats.namespace)?;
         let mut config = config.clone();
         config.worker.ack_wait_seconds = ACK_WAIT.as_secs();
@@ -110,25 +117,34 @@ impl Session {
         let tuning = Tuning { ack_wait: Some(ACK_WAIT), ..Tuning::default() };
         topology::ensure(&bus.jetstream, &bus.names, &tuning).await?;
 
-        let (takers, storer) = (CancellationToken::new(), CancellationToken::new());
-        let mut services = JoinSet::new();
-        let (for_planner, shutdown) = (config.clone(), takers.clone());
-        services.spawn(async move {
-            let ended = jetsweep_planner::run(&for_planner, shutdown).await;
+        Ok(Self {
+            bus,
+            config,
+            server,
+            services: JoinSet::new(),
+            worker_stats: Arc::default(),
+            takers: CancellationToken::new(),
+            storer: CancellationToken::new(),
+        })
+    }
+
+    /// Starts the services. One that cannot start is told by [`Session::failed`].
+    pub(crate) fn serve(&mut self) {
+        let (config, shutdown) = (self.config.clone(), self.takers.clone());
+        self.services.spawn(async move {
+            let ended = jetsweep_planner::run(&config, shutdown).await;
             ("planner", ended.map_err(anyhow::Error::from))
         });
-        let worker_stats = Arc::new(WorkerStats::default());
-        let (for_worker, shutdown, stats) = (config.clone(), takers.clone(), worker_stats.clone());
-        services.spawn(async move {
-            let ended = jetsweep_worker::run_with_stats(&for_worker, shutdown, stats).await;
+        let (config, shutdown, stats) = (self.config.clone(), self.takers.clone(), self.worker_stats.clone());
+        self.services.spawn(async move {
+            let ended = jetsweep_worker::run_with_stats(&config, shutdown, stats).await;
             ("worker", ended.map_err(anyhow::Error::from))
         });
-        let (for_consolidator, shutdown) = (config.clone(), storer.clone());
-        services.spawn(async move {
-            let ended = jetsweep_consolidator::run(&for_consolidator, shutdown).await;
+        let (config, shutdown) = (self.config.clone(), self.storer.clone());
+        self.services.spawn(async move {
+            let ended = consolidate(&config, &shutdown).await;
             ("consolidator", ended.map_err(anyhow::Error::from))
         });
-        Ok(Self { bus, config, server, services, worker_stats, takers, storer })
     }
 
     /// Completes when the session cannot go on: a service ended, or the server keeps dying.
@@ -184,6 +200,20 @@ impl Session {
         match first_error {
             Some(error) => Err(error),
             None => Ok(self.server),
+        }
+    }
+}
+
+/// The consolidator, as soon as nobody reads the database: a `jetsweep status` or `query` that was faster has it for a
+/// moment.
+async fn consolidate(config: &Config, shutdown: &CancellationToken) -> Result<(), ConsolidatorError> {
+    let deadline = Instant::now() + HELD_LIMIT;
+    loop {
+        match jetsweep_consolidator::run(config, shutdown.clone()).await {
+            Err(ConsolidatorError::Database(DatabaseError::Held { .. })) if Instant::now() < deadline => {
+                tokio::time::sleep(HELD_PAUSE).await;
+            }
+            ended => return ended,
         }
     }
 }

@@ -120,10 +120,12 @@ impl Run<'_> {
                 Server::Configured
             }
         };
-        let started = Session::start(config, server).await;
+        let started = Session::open(config, server).await;
         let mut session = started.map_err(|error| self.lost(Failure::broken(&doing, error)))?;
         let connection = Connection::of(&session.config, id);
         let published = connection.publish(state).or_broken(|| format!("write {}", state.connection().display()))?;
+        // From here on whoever reads results asks the session, so nobody opens the database under its feet.
+        session.serve();
         if self.app.format == Format::Table {
             self.ui.say(&format!("batch {id}"));
         }
