@@ -51,10 +51,11 @@ pub enum ChildError {
 pub fn run_job_child(order: &str, job_input: impl Read, reply_output: impl Write) -> Result<(), ChildError> {
     let start = Instant::now();
     let order: Order = serde_json::from_str(order).map_err(ChildError::Order)?;
+    // Its thread takes memory, which the limit may not leave.
+    end_with_worker()?;
     limit_memory(order.memory_bytes)?;
     // Not every system has this file, and a wish is all it is.
     let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ);
-    end_with_worker()?;
 
     let mut payload = Vec::new();
     job_input.take(2 * Job::MAX_BYTES as u64).read_to_end(&mut payload)?;
