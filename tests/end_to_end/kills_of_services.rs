@@ -101,6 +101,8 @@ async fn check(cluster: &Cluster, batch: &str) {
     let found = (ended.state, ended.total_runs, counts);
     let expected = (BatchState::Completed, LARGE_RUNS, [LARGE_RUNS, 0, 0, 0]);
     assert_eq!(found, expected, "{batch}: {}", cluster.logs());
+    // A server that was just started again does not know it yet.
+    cluster.answers("consolidator").await;
     let query = cluster.jetsweep(&["query", &fingerprint(batch), "--output", "json"]);
     assert_eq!(&rows(query.done().await)[0], undisturbed().await, "{batch}");
 }

@@ -7,7 +7,6 @@ mod data;
 mod interrupt;
 mod kills;
 mod kills_of_services;
-mod orphans;
 mod quickstart;
 mod refusals;
 mod sql;

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use jetsweep_shared::events::{self, Job};
-use rustix::process::{Resource, Rlimit, getppid, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{Order, Reply};
 use crate::data::{self, SharedBars};
@@ -17,9 +17,6 @@ use crate::stats::micros;
 
 /// Makes the system choose this process first when memory runs out: the highest value there is.
 const OOM_SCORE_ADJ: &str = "1000";
-
-/// How often a child looks whether its worker still lives.
-const LOOK_FOR_WORKER: Duration = Duration::from_secs(1);
 
 /// A child that could not even answer. Its worker reads the exit status and the last line of standard error.
 #[derive(Debug, thiserror::Error)]
@@ -51,8 +48,6 @@ pub enum ChildError {
 pub fn run_job_child(order: &str, job_input: impl Read, reply_output: impl Write) -> Result<(), ChildError> {
     let start = Instant::now();
     let order: Order = serde_json::from_str(order).map_err(ChildError::Order)?;
-    // Its thread takes memory, which the limit may not leave.
-    end_with_worker()?;
     limit_memory(order.memory_bytes)?;
     // Not every system has this file, and a wish is all it is.
     let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ);
@@ -64,19 +59,6 @@ pub fn run_job_child(order: &str, job_input: impl Read, reply_output: impl Write
     serde_json::to_writer(&mut output, &reply).map_err(io::Error::from)?;
     output.flush()?;
     Ok(())
-}
-
-/// Ends the process when its worker is gone: another one computes the job then, and nobody reads this reply. The kernel
-/// could do it at once, but when the thread ends that started the child, which may be long before the worker.
-fn end_with_worker() -> io::Result<()> {
-    let worker = getppid();
-    let watch = move || {
-        while getppid() == worker {
-            std::thread::sleep(LOOK_FOR_WORKER);
-        }
-        std::process::exit(1);
-    };
-    std::thread::Builder::new().name("worker-watch".to_owned()).spawn(watch).map(drop)
 }
 
 fn limit_memory(bytes: u64) -> Result<(), ChildError> {
