@@ -41,29 +41,13 @@ impl Cluster {
 
     /// Starts a service of this role, as `name`.
     pub(crate) fn serve(&mut self, name: &str, role: &str) {
-        self.serve_with(name, &[role]);
-    }
-
-    /// Starts a service, as `name`, with these arguments: its role and more.
-    pub(crate) fn serve_with(&mut self, name: &str, args: &[&str]) {
         let (url, state) = (self.server.url(), self.state.path());
-        let mut service = jetsweep(args.iter().copied().chain(["--nats", &url, "--state", text(&state)]));
+        let mut service = jetsweep([role, "--nats", &url, "--state", text(&state)]);
         for (name, value) in &self.settings {
             service = service.env(name, value);
         }
         let before = self.services.insert(name.to_owned(), service.start());
         assert!(before.is_none(), "{name} runs already");
-    }
-
-    /// Waits until workers hold this many jobs.
-    pub(crate) async fn takes_jobs(&self, count: usize) {
-        let context = jetstream::new(self.server.connect().await);
-        eventually(&format!("workers to take {count} jobs"), async || {
-            let stream = context.get_stream("JETSWEEP_JOBS").await.ok()?;
-            let consumer = stream.consumer_info("native-normal").await.ok()?;
-            (consumer.num_ack_pending >= count).then_some(())
-        })
-        .await;
     }
 
     /// A running service.

@@ -10,6 +10,5 @@ mod kills_of_services;
 mod quickstart;
 mod refusals;
 mod sql;
-#[allow(dead_code, reason = "helpers for tests that come and go")]
 mod support;
 mod topology;
