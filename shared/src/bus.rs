@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream::{self, kv};
-use async_nats::{Client, ConnectOptions, HeaderMap, Request, RequestErrorKind, ServerAddr};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, HeaderMap, Request, RequestErrorKind, ServerAddr};
 use bytes::Bytes;
 use serde::Deserialize;
 
-use crate::config::NatsConfig;
+use crate::config::{NatsConfig, redact_url};
 use crate::subjects::Names;
 
 /// Longest wait for the reply to one request.
@@ -69,10 +69,18 @@ impl From<&NatsConfig> for Auth {
 /// The bus could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum BusError {
-    /// No connection.
+    /// No connection, for a reason that stays: a wrong address, or being refused.
     #[error("failed to connect to NATS at {url}: {reason}")]
     Connect {
-        /// Where it was looked for.
+        /// Where it was looked for, without credentials.
+        url: String,
+        /// The client's words.
+        reason: String,
+    },
+    /// No connection now: there is no server at the address, or it does not answer.
+    #[error("failed to connect to NATS at {url}: {reason}")]
+    NoServer {
+        /// Where it was looked for, without credentials.
         url: String,
         /// The client's words.
         reason: String,
@@ -160,8 +168,11 @@ pub struct Bus {
 impl Bus {
     /// Connects as `name`, which the server shows in its list of connections. Afterwards the connection is kept up
     /// for as long as it takes, with a log line at each change of state.
+    ///
+    /// # Errors
+    /// [`BusError::NoServer`] and [`BusError::Connect`], at the first attempt.
     pub async fn connect(url: &str, auth: &Auth, name: &str, names: Names) -> Result<Self, BusError> {
-        let failed = |reason: String| BusError::Connect { url: url.to_owned(), reason };
+        let failed = |reason: String| BusError::Connect { url: redact_url(url), reason };
         let addresses: Vec<ServerAddr> = url
             .split(',')
             .map(|part| part.trim().parse())
@@ -183,9 +194,37 @@ impl Bus {
                 async move { log_connection_event(&event, &disconnected) }
             },
         );
-        let client = options.connect(addresses).await.map_err(|error| failed(error.to_string()))?;
+        let client = options.connect(addresses).await.map_err(|error| match error.kind() {
+            ConnectErrorKind::Dns | ConnectErrorKind::Io | ConnectErrorKind::TimedOut => {
+                BusError::NoServer { url: redact_url(url), reason: error.to_string() }
+            }
+            _ => failed(error.to_string()),
+        })?;
         let jetstream = jetstream::new(client.clone());
         Ok(Self { client, jetstream, names })
+    }
+
+    /// Like [`Bus::connect`], but waits for a server that is not there: whoever serves may start before the server
+    /// does, or while it is started again.
+    ///
+    /// # Errors
+    /// [`BusError::Connect`].
+    pub async fn connect_when_there(url: &str, auth: &Auth, name: &str, names: Names) -> Result<Self, BusError> {
+        let mut pause = FIRST_PAUSE;
+        let mut told = false;
+        loop {
+            match Self::connect(url, auth, name, names.clone()).await {
+                Err(BusError::NoServer { url, reason }) => {
+                    if !told {
+                        tracing::warn!(url, reason, "cannot connect to NATS now, waiting");
+                        told = true;
+                    }
+                    tokio::time::sleep(with_jitter(pause)).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                connected => return connected,
+            }
+        }
     }
 
     /// Publishes a message and waits until a stream has stored it, trying again as long as that can help.

@@ -24,6 +24,7 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use crate::config::{LogConfig, LogFormat};
@@ -52,8 +53,20 @@ pub enum TelemetryError {
 ///
 /// When the filter cannot be read, or logs were set up before.
 pub fn init(config: &LogConfig) -> Result<(), TelemetryError> {
+    init_to(config, std::io::stderr)
+}
+
+/// Like [`init`], with standard error as `stderr` writes it: whoever draws there too can step aside for a line.
+///
+/// # Errors
+///
+/// See [`init`].
+pub fn init_to<W>(config: &LogConfig, stderr: W) -> Result<(), TelemetryError>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     let filter = filter(&config.filter)?;
-    let to_stderr = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let to_stderr = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
     match config.format {
         LogFormat::Json => to_stderr.json().flatten_event(true).with_current_span(false).finish().try_init()?,
         LogFormat::Human => to_stderr.with_ansi(false).with_target(false).finish().try_init()?,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jetsweep_shared::events::BatchState;
-use jetsweep_tests::Signal;
+use jetsweep_tests::{Signal, eventually};
 use rand::RngExt;
 use rand::seq::SliceRandom;
 
@@ -68,6 +68,28 @@ async fn a_worker_that_comes_back_too_late_changes_nothing() {
     for batch in ["after", "paused"] {
         check(&cluster, batch).await;
     }
+}
+
+#[tokio::test]
+async fn services_wait_for_a_server_that_starts_after_them() {
+    let mut cluster = Cluster::new(&[]).await;
+    cluster.server.kill();
+    for (name, role) in SERVICES {
+        cluster.serve(name, role);
+    }
+    for (name, _) in SERVICES {
+        let service = cluster.service(name);
+        eventually("the service to say that it waits", async || {
+            service.stderr().contains("cannot connect to NATS now, waiting").then_some(())
+        })
+        .await;
+    }
+    // One that is told to end does, and the others go on once the server is there.
+    cluster.stop("planner-2").await.with_code(0);
+    cluster.server.restart().await;
+    cluster.answers("planner").await;
+    submit(&cluster, "patient").await;
+    check(&cluster, "patient").await;
 }
 
 /// All services, ready to answer.

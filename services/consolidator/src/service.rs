@@ -47,8 +47,9 @@ pub enum ConsolidatorError {
 ///
 /// # Errors
 ///
-/// When it cannot start: no server, or somebody else has the database. Later on when the database cannot be used any
-/// more, or the log has a message of a later version.
+/// When it cannot start for a reason that stays: somebody else has the database, or the server refuses it. It waits
+/// for a server that is away. Later on when the database cannot be used any more, or the log has a message of a later
+/// version.
 pub async fn run(config: &Config, shutdown: CancellationToken) -> Result<(), ConsolidatorError> {
     let names = Names::new(&config.nats.namespace)?;
     let path = config.database();
@@ -58,7 +59,10 @@ pub async fn run(config: &Config, shutdown: CancellationToken) -> Result<(), Con
     let store = tokio::task::spawn_blocking(move || Store::open(&path, resources))
         .await
         .map_err(|_| ConsolidatorError::Writer(WriterError::Gone))??;
-    let bus = Bus::connect(&config.nats.url, &Auth::from(&config.nats), "jetsweep-consolidator", names).await?;
+    let auth = Auth::from(&config.nats);
+    let connecting = Bus::connect_when_there(&config.nats.url, &auth, "jetsweep-consolidator", names);
+    let Some(bus) = shutdown.run_until_cancelled(connecting).await else { return Ok(()) };
+    let bus = bus?;
     topology::ensure(
         &bus.jetstream,
         &bus.names,

@@ -12,6 +12,7 @@ use crate::commands::{self, Answer};
 use crate::exit::Exit;
 use crate::failure::{Failure, OrFail};
 use crate::output::{self, Format};
+use crate::progress::Stderr;
 
 /// What commands need to know beside their own arguments.
 #[derive(Debug)]
@@ -60,7 +61,7 @@ fn execute(cli: Cli) -> Answer {
     if !cli.command.serves() && config.origin("log.filter") == Origin::Default {
         log.filter = QUIET_LOG.to_owned();
     }
-    telemetry::init(&log).or_bad_input(|| "set up logs")?;
+    telemetry::init_to(&log, || Stderr).or_bad_input(|| "set up logs")?;
 
     let app = App { config, format: cli.global.output };
     commands::execute(cli.command, &app)

@@ -3,7 +3,8 @@
 //! Everything shown comes from the batch's status, which counts committed rows: it never goes back and never passes
 //! the total.
 
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
@@ -22,6 +23,9 @@ const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How often the status is read although the watch says nothing: a watch may stall while its server restarts.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Time between two pictures of a spinner.
+const SPIN_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Times a second that the bar is drawn.
 const DRAWS_PER_SECOND: u8 = 12;
@@ -90,22 +94,50 @@ impl Ui {
 
     /// Says something beside the progress.
     pub(crate) fn say(&self, text: &str) {
-        let say = || {
-            // Standard error may be closed; progress is no reason to fail.
-            let _ = writeln!(std::io::stderr(), "{text}");
-        };
-        match self {
-            Ui::Bar(bar) => bar.bar.suspend(say),
-            Ui::Lines(_) => say(),
-            Ui::Silent => {}
+        if let Ui::Silent = self {
+            return;
         }
+        // Standard error may be closed; progress is no reason to fail.
+        let _ = Stderr.write_all(format!("{text}\n").as_bytes());
     }
 
     /// Takes the bar away.
     pub(crate) fn finish(&mut self) {
         if let Ui::Bar(bar) = self {
             bar.bar.finish_and_clear();
+            *SHOWN.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
+    }
+
+    /// Shows that something goes on which has no measure, in place of the bar, until [`Ui::finish`].
+    pub(crate) fn wait_for(&mut self, what: &'static str) {
+        self.finish();
+        if let Ui::Bar(bar) = self {
+            let spinner = ProgressBar::new_spinner().with_message(what);
+            spinner.enable_steady_tick(SPIN_INTERVAL);
+            *bar = Bar::around(spinner);
+        }
+    }
+}
+
+/// The bar that is on the terminal now.
+static SHOWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// Standard error for whoever writes whole lines there: the bar steps aside for each.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let shown = SHOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*shown {
+            Some(bar) => bar.suspend(|| io::stderr().write(line)),
+            None => io::stderr().write(line),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
     }
 }
 
@@ -131,7 +163,12 @@ impl Bar {
                 let _ = out.write_str(&left(state.eta()));
             });
         let target = ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND);
-        let bar = ProgressBar::with_draw_target(None, target).with_style(style);
+        Self::around(ProgressBar::with_draw_target(None, target).with_style(style))
+    }
+
+    /// Makes a bar the one that is shown.
+    fn around(bar: ProgressBar) -> Self {
+        *SHOWN.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.clone());
         Self { bar, is_started: false }
     }
 

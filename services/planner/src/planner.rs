@@ -37,10 +37,13 @@ pub(crate) struct Planner {
 /// for another planner to go on with, and returns.
 ///
 /// # Errors
-/// When it cannot start. Once started it waits for whatever is missing and goes on.
+/// When it cannot start for a reason that stays. It waits for a server that is away, then and later.
 pub async fn run(config: &Config, shutdown: CancellationToken) -> Result<(), PlannerError> {
     let names = Names::new(&config.nats.namespace)?;
-    let bus = Bus::connect(&config.nats.url, &Auth::from(&config.nats), "jetsweep-planner", names).await?;
+    let auth = Auth::from(&config.nats);
+    let connecting = Bus::connect_when_there(&config.nats.url, &auth, "jetsweep-planner", names);
+    let Some(bus) = shutdown.run_until_cancelled(connecting).await else { return Ok(()) };
+    let bus = bus?;
     let tuning = Tuning { ack_wait: Some(config.worker.ack_wait()), ..Tuning::default() };
     topology::ensure(&bus.jetstream, &bus.names, &tuning).await?;
 

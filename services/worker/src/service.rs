@@ -62,7 +62,7 @@ pub struct Options {
 /// Serves jobs until `shutdown`. See [`run_with`].
 ///
 /// # Errors
-/// When the worker cannot start. Once it runs it puts up with everything and waits.
+/// When the worker cannot start for a reason that stays. It waits for a server that is away, then and later.
 pub async fn run(config: &Config, shutdown: CancellationToken) -> Result<(), WorkerError> {
     run_with_stats(config, shutdown, Arc::new(WorkerStats::default())).await
 }
@@ -95,7 +95,10 @@ pub async fn run_with(
     let names = Names::new(&config.nats.namespace)?;
     let tuning = Tuning { ack_wait: Some(worker.ack_wait()), ..Tuning::default() };
     let name = format!("jetsweep worker {}", worker.name);
-    let bus = Bus::connect(&config.nats.url, &Auth::from(&config.nats), &name, names).await?;
+    let auth = Auth::from(&config.nats);
+    let connecting = Bus::connect_when_there(&config.nats.url, &auth, &name, names);
+    let Some(bus) = shutdown.run_until_cancelled(connecting).await else { return Ok(()) };
+    let bus = bus?;
     topology::ensure(&bus.jetstream, &bus.names, &tuning).await?;
     let bucket = bus.batches().await?;
 

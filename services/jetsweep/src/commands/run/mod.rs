@@ -86,6 +86,7 @@ impl Run<'_> {
         self.batch.record(&state)?;
         let config = self.config(&state);
         let result = self.run(&state, &config, &stop).await;
+        self.ui.finish();
         let (mut report, is_done) = result?;
         if is_done {
             // The database has everything now, and the store would only take space. What cannot be removed is no harm.
@@ -131,8 +132,8 @@ impl Run<'_> {
         }
 
         let followed = self.submit_and_follow(&mut session, stop).await;
-        self.ui.finish();
         self.stages.ran();
+        self.ui.wait_for("closing the database");
 
         let worker = session.worker();
         let server_memory = session.server_peak_memory();
