@@ -5,6 +5,8 @@ pub mod config;
 pub mod events;
 pub mod ids;
 pub mod plan;
+pub mod replay;
+pub mod service;
 pub mod spec;
 pub mod subjects;
 pub mod telemetry;

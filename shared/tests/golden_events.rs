@@ -6,9 +6,11 @@ use std::path::PathBuf;
 
 use indexmap::IndexMap;
 use jetsweep_engine::problem::Problem;
+use jetsweep_engine::simulation::{ExitReason, Side};
 use jetsweep_shared::events::{
     BatchState, BatchStatus, Begin, Cancelled, Control, ControlAction, DataPin, Event, EventError, Job, Outcome,
-    RunsFailed, Sealed, ShardResult, Timing, VERSION, decode, encode,
+    ReplayInput, ReplayReply, ReplayRequest, RunsFailed, Sealed, ShardResult, Timing, TradeRow, VERSION, decode,
+    encode,
 };
 use jetsweep_shared::ids::{BatchId, Priority, Symbol};
 use jetsweep_shared::plan::{Plan, RunRange, StrategyPlan};
@@ -168,6 +170,64 @@ fn begin() {
             created_at: at(0),
         },
     );
+}
+
+#[test]
+fn replay() {
+    let spec = resolved();
+    let plan = Plan { strategies: vec![StrategyPlan { runs: 4, shard_runs: 3, cursors: vec![0, 4] }], symbols: 2 };
+    let shard = plan.shard_of(7).unwrap();
+    let input = ReplayInput::of(&spec, shard, 7).unwrap();
+    assert_eq!((input.symbol.as_str(), &input.values), ("BRK.B", &vec![15.0, 50.0]));
+    assert_eq!(ReplayInput::at(&spec, shard, input.values.clone()), input);
+    agrees(
+        "replay_request",
+        &ReplayRequest {
+            version: VERSION,
+            batch_id: batch(),
+            run: 7,
+            input: Some(input),
+            data_digest: Some("00ff".to_owned()),
+        },
+    );
+    let trade = TradeRow {
+        side: Side::Long,
+        entry_date: "2024-01-03".to_owned(),
+        entry_bar: 1,
+        entry_price: 10.0,
+        exit_date: "2024-01-04".to_owned(),
+        exit_bar: 2,
+        exit_price: 11.0,
+        size: 99.9,
+        entry_fee: 1.0,
+        exit_fee: 1.1,
+        borrow_cost: 0.0,
+        pnl: 97.8,
+        return_: 0.0978,
+        bars_held: 1,
+        exit_reason: ExitReason::Rule,
+        open: false,
+    };
+    let reply = ReplayReply {
+        version: VERSION,
+        batch_id: batch(),
+        run: 7,
+        symbol: symbol(),
+        strategy: "sma_cross".to_owned(),
+        params: IndexMap::from([("fast".to_owned(), 15.0), ("slow".to_owned(), 50.0)]),
+        metrics: IndexMap::from([("sharpe".to_owned(), Some(0.1 + 0.2)), ("profit_factor".to_owned(), None)]),
+        block_returns: [0.015625; 16],
+        block_squares: [0.000244140625; 16],
+        trades: vec![trade],
+        dates: ["2024-01-02", "2024-01-03", "2024-01-04"].map(str::to_owned).to_vec(),
+        equity: vec![1000.0, 999.0, 1097.8],
+        data_digest: "00ff".to_owned(),
+        engine_version: "0.1.0".to_owned(),
+        worker: "host-1".to_owned(),
+    };
+    agrees("replay_reply", &reply);
+    let short = ReplayReply { equity: vec![], ..reply };
+    assert!(matches!(decode::<ReplayReply>(&encode(&short)), Err(EventError::Inconsistent(_))));
 }
 
 #[test]

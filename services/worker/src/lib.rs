@@ -13,6 +13,7 @@
 //! - Failures are of three classes (`failure`): put off, dead, or a run's own.
 //! - A job that was delivered before runs in a child process, so that what kills a worker kills it once.
 //! - All workers of a batch compute a symbol from the same bars, or say `data_changed`.
+//! - Any worker computes one run in full for whoever asks (`replay`), beside its jobs.
 //! - Rows do not depend on the number of slots, nor on what a slot computed before.
 
 mod cancels;
@@ -25,6 +26,7 @@ mod handler;
 mod job;
 mod pins;
 mod pull;
+pub mod replay;
 mod scheduler;
 mod service;
 mod shard;

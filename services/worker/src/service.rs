@@ -20,6 +20,7 @@ use crate::data::BarsCache;
 use crate::feeder::Feeder;
 use crate::handler::{Handler, UNSETTLED_PER_SLOT};
 use crate::pins::Pins;
+use crate::replay::Replays;
 use crate::scheduler::Scheduler;
 use crate::slots::Slots;
 use crate::stats::WorkerStats;
@@ -50,6 +51,9 @@ pub enum WorkerError {
     /// This program's own path is unknown, so that redelivered jobs could not run.
     #[error("failed to find this program's own path, to run redelivered jobs in child processes: {0}")]
     OwnPath(io::Error),
+    /// The endpoint that replays runs could not be opened.
+    #[error("failed to open the replay endpoint: {0}")]
+    Endpoint(String),
 }
 
 /// What the program around a worker may decide for it.
@@ -110,6 +114,10 @@ pub async fn run_with(
     let handler =
         Arc::new(handler(config, &options, bus.clone(), Pins::new(bucket, worker.name.clone()), cancels, stats)?);
 
+    let replays = Replays::open(&bus, Arc::clone(&handler.bars), worker.name.clone()).await;
+    let replays = replays.map_err(|error| WorkerError::Endpoint(error.to_string()))?;
+    let replays = tokio::spawn(replays.serve(shutdown.clone()));
+
     tracing::info!(worker = worker.name, slots = worker.slots, "worker ready");
     let feeders = TaskTracker::new();
     for priority in Priority::ALL {
@@ -123,6 +131,10 @@ pub async fn run_with(
     feeders.wait().await;
     stop(handler, worker.drain()).await;
     watch.abort();
+    // What is being answered is answered; whoever asked for more asks another worker.
+    if let Err(error) = replays.await {
+        tracing::error!(%error, "the task of replays ended badly");
+    }
     tracing::info!("worker stopped");
     Ok(())
 }

@@ -51,7 +51,8 @@ pub struct QueryRequest {
 /// Body of every error reply; the headers `Nats-Service-Error` and `Nats-Service-Error-Code` carry the same in short.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorReply {
-    /// Stable word: `invalid_spec`, `batch_exists`, `invalid_query`, `too_large`, `timed_out`, `unavailable`.
+    /// Stable word: `invalid_spec`, `batch_exists`, `invalid_query`, `too_large`, `timed_out`, `unavailable`;
+    /// `invalid_request`, `unknown_run`, `data_changed` and the codes of failed runs from a replay.
     pub code: String,
     /// What is wrong and what to do.
     pub message: String,

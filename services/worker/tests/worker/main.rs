@@ -6,6 +6,7 @@ mod dead;
 mod poison;
 mod priorities;
 mod recovery;
+mod replay;
 mod rows;
 mod shutdown;
 mod support;
