@@ -6,15 +6,14 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bars::Bars;
 use crate::columns::{Column, Columns};
 use crate::execution::{Direction, Execution};
-use crate::expr::{Parameter, Rule};
+use crate::expr::{Parameter, Rule, Rules};
 use crate::mask::Mask;
 use crate::metrics::Metrics;
 use crate::params::Params;
 use crate::problem::Problem;
-use crate::simulation::{self, Run, Score, Signals, Tables, Trade, TrueRanges, Way};
+use crate::simulation::{self, Run, Score, Signals, Trade, TrueRanges, Way};
 use crate::template::{self, Template};
 
 /// Why a run has no metrics. The run's row says so; the other runs of its shard go on.
@@ -66,57 +65,52 @@ pub struct Replay {
 pub struct Strategy {
     name: String,
     parameters: Vec<String>,
+    rules: Arc<Rules>,
     /// The rules of each side that may be taken.
     long: Option<SideRules>,
     short: Option<SideRules>,
     execution: Execution,
 }
 
-/// The compiled rules of one side.
-#[derive(Debug, Clone)]
+/// The rules of one side, by their positions among all rules of the strategy.
+#[derive(Debug, Clone, Copy)]
 struct SideRules {
-    enter: Rule,
-    exit: Rule,
+    enter: usize,
+    exit: usize,
 }
 
-impl SideRules {
-    fn new(side: &str, rules: &template::SideRules, parameters: &[Parameter]) -> Result<Self, Vec<Problem>> {
-        let enter = Rule::new(&format!("{side}.enter"), &rules.enter, parameters);
-        let exit = Rule::new(&format!("{side}.exit"), &rules.exit, parameters);
-        match (enter, exit) {
-            (Ok(enter), Ok(exit)) => Ok(Self { enter, exit }),
-            (enter, exit) => Err(enter.err().into_iter().chain(exit.err()).flatten().collect()),
-        }
+/// The compiled rules of one side, to enter and to exit.
+fn compile(side: &str, rules: &template::SideRules, parameters: &[Parameter]) -> Result<[Rule; 2], Vec<Problem>> {
+    let enter = Rule::new(&format!("{side}.enter"), &rules.enter, parameters);
+    let exit = Rule::new(&format!("{side}.exit"), &rules.exit, parameters);
+    match (enter, exit) {
+        (Ok(enter), Ok(exit)) => Ok([enter, exit]),
+        (enter, exit) => Err(enter.err().into_iter().chain(exit.err()).flatten().collect()),
     }
 }
 
-/// The masks of one side in one run.
-struct SideMasks {
-    enter: Arc<Mask>,
-    exit: Arc<Mask>,
-}
-
-impl SideMasks {
-    fn rules(&self) -> simulation::Rules<'_> {
-        simulation::Rules { enter: &self.enter, exit: &self.exit }
-    }
-}
-
-/// The columns and masks of one run.
-struct Prepared {
-    bars: Arc<Bars>,
-    long: Option<SideMasks>,
-    short: Option<SideMasks>,
+/// The rules of a strategy evaluated for one run, and what else that reads.
+struct Prepared<'a> {
+    strategy: &'a Strategy,
+    columns: &'a Columns,
     atr: [Option<Column>; 3],
-    tables: Option<Arc<Tables>>,
 }
 
-impl Prepared {
-    fn run<'a>(&'a self, execution: &'a Execution, range: Range<usize>) -> Run<'a> {
-        let side = |masks: &'a Option<SideMasks>| masks.as_ref().map(SideMasks::rules);
-        let signals = Signals { long: side(&self.long), short: side(&self.short) };
-        let atr = TrueRanges(self.atr.each_ref().map(|column| column.as_deref()));
-        Run { bars: &self.bars, signals, execution, atr, tables: self.tables.as_deref(), range }
+impl Prepared<'_> {
+    fn run(&self, range: Range<usize>) -> Run<'_> {
+        let Self { strategy, columns, atr } = self;
+        let masks = |SideRules { enter, exit }: SideRules| simulation::Rules {
+            enter: columns.mask(enter),
+            exit: columns.mask(exit),
+        };
+        Run {
+            bars: columns.bars(),
+            signals: Signals { long: strategy.long.map(masks), short: strategy.short.map(masks) },
+            execution: &strategy.execution,
+            atr: TrueRanges(atr.each_ref().map(|column| column.as_deref())),
+            tables: columns.tables(),
+            range,
+        }
     }
 }
 
@@ -130,24 +124,31 @@ impl Strategy {
         let mut problems: Vec<Problem> =
             execution.problems().into_iter().map(|problem| problem.within("execution")).collect();
         let parameters = template.expression_parameters();
-        let mut compile = |side: &str, wanted: bool, rules: Option<&template::SideRules>| match rules {
-            _ if !wanted => None,
-            Some(rules) => SideRules::new(side, rules, &parameters).map_err(|found| problems.extend(found)).ok(),
-            None => {
+        let mut rules: Vec<Rule> = Vec::new();
+        let mut side = |side: &str, wanted: bool, of_side: Option<&template::SideRules>| {
+            if !wanted {
+                return None;
+            }
+            let Some(of_side) = of_side else {
                 let message = format!("needs [{side}] rules, which the template {} does not have", template.name());
                 problems.push(Problem::new("execution.direction", message));
-                None
-            }
+                return None;
+            };
+            let compiled = compile(side, of_side, &parameters).map_err(|found| problems.extend(found)).ok()?;
+            let enter = rules.len();
+            rules.extend(compiled);
+            Some(SideRules { enter, exit: enter + 1 })
         };
         let direction = execution.direction;
-        let long = compile("long", direction != Direction::Short, template.long());
-        let short = compile("short", direction != Direction::Long, template.short());
+        let long = side("long", direction != Direction::Short, template.long());
+        let short = side("short", direction != Direction::Long, template.short());
         if !problems.is_empty() {
             return Err(problems);
         }
         Ok(Self {
             name: template.name().to_owned(),
             parameters: template.params().keys().cloned().collect(),
+            rules: Arc::new(Rules::join(&rules)),
             long,
             short,
             execution: execution.clone(),
@@ -175,8 +176,8 @@ impl Strategy {
     /// `no_bars` if there are none; `bad_params` if the number of values is not the template's; `bad_period` if an
     /// indicator's period comes out below its minimum.
     pub fn run(&self, columns: &mut Columns, values: &[f64]) -> Result<Metrics, RunFailure> {
-        let prepared = self.prepare(columns, values)?;
-        Ok(prepared.run(&self.execution, 0..columns.bars().len()).metrics())
+        let whole = 0..columns.bars().len();
+        Ok(self.prepare(columns, values)?.run(whole).metrics())
     }
 
     /// A few metrics of one run, the same bits as those of [`Strategy::run`], at a fraction of the cost.
@@ -184,8 +185,8 @@ impl Strategy {
     /// # Errors
     /// Those of [`Strategy::run`].
     pub fn score(&self, columns: &mut Columns, values: &[f64]) -> Result<Score, RunFailure> {
-        let prepared = self.prepare(columns, values)?;
-        Ok(prepared.run(&self.execution, 0..columns.bars().len()).score())
+        let whole = 0..columns.bars().len();
+        Ok(self.prepare(columns, values)?.run(whole).score())
     }
 
     /// The same run with its trades and equity.
@@ -193,8 +194,8 @@ impl Strategy {
     /// # Errors
     /// Those of [`Strategy::run`].
     pub fn replay(&self, columns: &mut Columns, values: &[f64]) -> Result<Replay, RunFailure> {
-        let prepared = self.prepare(columns, values)?;
-        Ok(prepared.run(&self.execution, 0..columns.bars().len()).replay())
+        let whole = 0..columns.bars().len();
+        Ok(self.prepare(columns, values)?.run(whole).replay())
     }
 
     /// One run over a window of the bars, by itself: flat at its start with the initial cash, and over at its end as
@@ -209,8 +210,7 @@ impl Strategy {
         window: Range<usize>,
     ) -> Result<Metrics, RunFailure> {
         let window = self.window(columns, window)?;
-        let prepared = self.prepare(columns, values)?;
-        Ok(prepared.run(&self.execution, window).metrics())
+        Ok(self.prepare(columns, values)?.run(window).metrics())
     }
 
     /// The run of a window with its trades, whose bars are numbered as in the whole series, and its equity.
@@ -224,8 +224,7 @@ impl Strategy {
         window: Range<usize>,
     ) -> Result<Replay, RunFailure> {
         let window = self.window(columns, window)?;
-        let prepared = self.prepare(columns, values)?;
-        Ok(prepared.run(&self.execution, window).replay())
+        Ok(self.prepare(columns, values)?.run(window).replay())
     }
 
     /// The part of a window that has bars.
@@ -244,14 +243,17 @@ impl Strategy {
         columns: &mut Columns,
         values: &[f64],
     ) -> Result<Vec<(&'static str, Arc<Mask>)>, RunFailure> {
-        let Prepared { long, short, .. } = self.prepare(columns, values)?;
-        let long = long.map(|SideMasks { enter, exit }| [("long.enter", enter), ("long.exit", exit)]);
-        let short = short.map(|SideMasks { enter, exit }| [("short.enter", enter), ("short.exit", exit)]);
-        Ok([long, short].into_iter().flatten().flatten().collect())
+        self.prepare(columns, values)?;
+        let rules = |side: Option<SideRules>, [enter, exit]: [&'static str; 2]| {
+            side.map(|rules| [(enter, rules.enter), (exit, rules.exit)])
+        };
+        let sides = [rules(self.long, ["long.enter", "long.exit"]), rules(self.short, ["short.enter", "short.exit"])];
+        let named = sides.into_iter().flatten().flatten();
+        Ok(named.map(|(name, rule)| (name, Arc::new(columns.mask(rule).clone()))).collect())
     }
 
     /// Computes where the rules are true and what else the simulation reads.
-    fn prepare(&self, columns: &mut Columns, values: &[f64]) -> Result<Prepared, RunFailure> {
+    fn prepare<'a>(&'a self, columns: &'a mut Columns, values: &[f64]) -> Result<Prepared<'a>, RunFailure> {
         if columns.bars().is_empty() {
             return Err(RunFailure::new("no_bars", "there are no bars in the range asked for"));
         }
@@ -260,20 +262,14 @@ impl Strategy {
             let message = format!("{name} has {wanted} parameters, {given} values are given");
             return Err(RunFailure::new("bad_params", message));
         }
-        let masks_of = |columns: &mut Columns, rules: &Option<SideRules>| {
-            let Some(SideRules { enter, exit }) = rules else { return Ok(None) };
-            let [enter, exit] = columns.masks([enter, exit], values)?;
-            Ok(Some(SideMasks { enter, exit }))
-        };
-        let long = masks_of(columns, &self.long)?;
-        let short = masks_of(columns, &self.short)?;
+        columns.bind(&self.rules, values)?;
         let distances = self.execution.atr_distances();
         let atr = distances.map(|(_, distance)| Some(columns.average_true_range(distance?.period)));
-        let tables = (Way::of(&self.execution) == Way::Holdings).then(|| {
+        if Way::of(&self.execution) == Way::Holdings {
             let risk_free = self.execution.risk_free_per_bar(columns.bars());
-            columns.tables(risk_free)
-        });
-        Ok(Prepared { bars: Arc::clone(columns.bars()), long, short, atr, tables })
+            columns.make_tables(risk_free);
+        }
+        Ok(Prepared { strategy: self, columns, atr })
     }
 }
 

@@ -36,15 +36,21 @@ impl Mask {
     /// # Panics
     ///
     /// If there are more or fewer words than `len` bars take.
-    pub fn from_words(mut words: Vec<u64>, len: usize) -> Self {
+    pub fn from_words(words: Vec<u64>, len: usize) -> Self {
         assert_eq!(words.len(), len.div_ceil(WORD_BITS), "one word for every {WORD_BITS} bars");
-        let used = len % WORD_BITS;
+        let mut mask = Self { words, len };
+        mask.clear_rest();
+        mask
+    }
+
+    /// Clears the bits from `len` on.
+    fn clear_rest(&mut self) {
+        let used = self.len % WORD_BITS;
         if used > 0
-            && let Some(last) = words.last_mut()
+            && let Some(last) = self.words.last_mut()
         {
             *last &= !(u64::MAX << used);
         }
-        Self { words, len }
     }
 
     /// Number of bars.
@@ -83,20 +89,43 @@ impl Mask {
         }
     }
 
-    /// True where both are. Both masks cover the same bars.
-    pub fn and(&self, other: &Self) -> Self {
-        self.combine(other, |a, b| a & b)
+    /// Makes it true everywhere or nowhere.
+    pub(crate) fn fill(&mut self, value: bool) {
+        self.words.fill(if value { u64::MAX } else { 0 });
+        self.clear_rest();
     }
 
-    /// True where either is. Both masks cover the same bars.
-    pub fn or(&self, other: &Self) -> Self {
-        self.combine(other, |a, b| a | b)
+    /// Makes each word a function of its index; bits from `len` on are cleared.
+    pub(crate) fn set_words(&mut self, mut word: impl FnMut(usize) -> u64) {
+        self.words.iter_mut().enumerate().for_each(|(index, place)| *place = word(index));
+        self.clear_rest();
     }
 
-    fn combine(&self, other: &Self, op: impl Fn(u64, u64) -> u64) -> Self {
-        assert_eq!(self.len, other.len, "masks of one expression cover the same bars");
-        let words = self.words.iter().zip(&other.words).map(|(&a, &b)| op(a, b)).collect();
-        Self { words, len: self.len }
+    /// The words to write. Bits of the last one from `len` on must stay 0.
+    pub(crate) fn words_mut(&mut self) -> &mut [u64] {
+        &mut self.words
+    }
+
+    /// Makes it true where both are. All masks cover the same bars.
+    pub(crate) fn set_and(&mut self, a: &Self, b: &Self) {
+        self.set_words(|index| a.words[index] & b.words[index]);
+    }
+
+    /// Makes it true where either is. All masks cover the same bars.
+    pub(crate) fn set_or(&mut self, a: &Self, b: &Self) {
+        self.set_words(|index| a.words[index] | b.words[index]);
+    }
+
+    /// Makes it `earlier` one bar later: bit `t` is bit `t - 1` of `earlier`, and the first is 0. Both masks cover the
+    /// same bars.
+    pub(crate) fn set_previous(&mut self, earlier: &Self) {
+        let mut carried = 0;
+        self.set_words(|index| {
+            let word = earlier.words[index];
+            let shifted = word << 1 | carried;
+            carried = word >> (WORD_BITS - 1);
+            shifted
+        });
     }
 }
 
@@ -124,7 +153,24 @@ mod tests {
     #[test]
     fn and_or_are_bitwise() {
         let (even, third) = (Mask::from_fn(70, |t| t % 2 == 0), Mask::from_fn(70, |t| t % 3 == 0));
-        assert_eq!(even.and(&third), Mask::from_fn(70, |t| t % 6 == 0));
-        assert_eq!(even.or(&third), Mask::from_fn(70, |t| t % 2 == 0 || t % 3 == 0));
+        let mut mask = Mask::none(70);
+        mask.set_and(&even, &third);
+        assert_eq!(mask, Mask::from_fn(70, |t| t % 6 == 0));
+        mask.set_or(&even, &third);
+        assert_eq!(mask, Mask::from_fn(70, |t| t % 2 == 0 || t % 3 == 0));
+        mask.fill(true);
+        assert_eq!(mask, Mask::from_fn(70, |_| true));
+        mask.fill(false);
+        assert_eq!(mask, Mask::none(70));
+    }
+
+    #[test]
+    fn previous_shifts_over_words_and_stays_within_the_bars() {
+        for len in [0, 1, 63, 64, 65, 128, 130] {
+            let mask = Mask::from_fn(len, |t| t % 3 == 0 || t == 63);
+            let mut previous = Mask::none(len);
+            previous.set_previous(&mask);
+            assert_eq!(previous, Mask::from_fn(len, |t| t > 0 && mask.get(t - 1)));
+        }
     }
 }

@@ -145,29 +145,53 @@ impl<'a> Words<'a> {
     }
 }
 
-/// Where a comparison is true: adds `count` words of a mask to `words`.
-pub(crate) fn compare(comparison: Comparison, a: Words<'_>, b: Words<'_>, count: usize, words: &mut Vec<u64>) {
+/// Writes where a comparison is true, one word after the other.
+pub(crate) fn compare(comparison: Comparison, a: Words<'_>, b: Words<'_>, words: &mut [u64]) {
     match Simd::in_use() {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `in_use` is at most what the machine was found to have.
-        Simd::Avx512 => unsafe { x86::compare_avx512(comparison, a, b, count, words) },
+        Simd::Avx512 => unsafe { x86::compare_avx512(comparison, a, b, words) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        Simd::Avx2 => unsafe { x86::compare_avx2(comparison, a, b, count, words) },
-        _ => compare_scalar(comparison, a, b, count, words),
+        Simd::Avx2 => unsafe { x86::compare_avx2(comparison, a, b, words) },
+        _ => compare_scalar(comparison, a, b, words),
     }
 }
 
-fn compare_scalar(comparison: Comparison, a: Words<'_>, b: Words<'_>, count: usize, words: &mut Vec<u64>) {
+/// Writes where `a` compares to `b`, and where `b` compares to `a`, by two comparisons of order: what is compared is
+/// read once, which is most of the work where it does not fit into the nearest cache.
+pub(crate) fn compare_both(
+    [forth, back]: [Comparison; 2],
+    a: Words<'_>,
+    b: Words<'_>,
+    [forth_words, back_words]: [&mut [u64]; 2],
+) {
+    match Simd::in_use() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `in_use` is at most what the machine was found to have.
+        Simd::Avx512 => unsafe { x86::compare_both_avx512([forth, back], a, b, [forth_words, back_words]) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Simd::Avx2 => unsafe { x86::compare_both_avx2([forth, back], a, b, [forth_words, back_words]) },
+        _ => {
+            compare_scalar(forth, a, b, forth_words);
+            compare_scalar(back, b, a, back_words);
+        }
+    }
+}
+
+fn compare_scalar(comparison: Comparison, a: Words<'_>, b: Words<'_>, words: &mut [u64]) {
     // One closure for each comparison, so that each becomes a loop of its own.
-    fn each(words: &mut Vec<u64>, a: Words<'_>, b: Words<'_>, count: usize, holds: impl Fn(f64, f64) -> bool) {
-        words.extend((0..count).map(|index| word(a.word(index), b.word(index), &holds)));
+    fn each(words: &mut [u64], a: Words<'_>, b: Words<'_>, holds: impl Fn(f64, f64) -> bool) {
+        for (index, place) in words.iter_mut().enumerate() {
+            *place = word(a.word(index), b.word(index), &holds);
+        }
     }
     match comparison {
-        Comparison::Less => each(words, a, b, count, |a, b| a < b),
-        Comparison::LessEqual => each(words, a, b, count, |a, b| a <= b),
-        Comparison::Equal => each(words, a, b, count, |a, b| a == b),
-        Comparison::Differs => each(words, a, b, count, crate::expr::differ),
+        Comparison::Less => each(words, a, b, |a, b| a < b),
+        Comparison::LessEqual => each(words, a, b, |a, b| a <= b),
+        Comparison::Equal => each(words, a, b, |a, b| a == b),
+        Comparison::Differs => each(words, a, b, crate::expr::differ),
     }
 }
 
@@ -192,77 +216,95 @@ fn word(a: &[f64; WORD_BITS], b: &[f64; WORD_BITS], holds: &impl Fn(f64, f64) ->
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
-        _CMP_EQ_OQ, _CMP_LE_OQ, _CMP_LT_OQ, _CMP_NEQ_OQ, _mm256_cmp_pd, _mm256_loadu_pd, _mm256_movemask_pd,
-        _mm512_cmp_pd_mask, _mm512_loadu_pd,
+        _CMP_EQ_OQ, _CMP_GE_OQ, _CMP_GT_OQ, _CMP_LE_OQ, _CMP_LT_OQ, _CMP_NEQ_OQ, _mm256_cmp_pd, _mm256_loadu_pd,
+        _mm256_movemask_pd, _mm512_cmp_pd_mask, _mm512_loadu_pd,
     };
 
     use super::Words;
     use crate::expr::Comparison;
     use crate::mask::WORD_BITS;
 
-    #[target_feature(enable = "avx512f")]
-    pub(super) fn compare_avx512(
-        comparison: Comparison,
-        a: Words<'_>,
-        b: Words<'_>,
-        count: usize,
-        words: &mut Vec<u64>,
-    ) {
-        match comparison {
-            Comparison::Less => each_avx512::<_CMP_LT_OQ>(a, b, count, words),
-            Comparison::LessEqual => each_avx512::<_CMP_LE_OQ>(a, b, count, words),
-            Comparison::Equal => each_avx512::<_CMP_EQ_OQ>(a, b, count, words),
-            Comparison::Differs => each_avx512::<_CMP_NEQ_OQ>(a, b, count, words),
-        }
+    /// The functions of one set of instructions, by the one that makes a word of a mask with it.
+    macro_rules! comparisons {
+        ($features:literal, $word:ident, $compare:ident, $compare_both:ident) => {
+            #[target_feature(enable = $features)]
+            pub(super) fn $compare(comparison: Comparison, a: Words<'_>, b: Words<'_>, words: &mut [u64]) {
+                #[target_feature(enable = $features)]
+                fn each<const COMPARISON: i32>(a: Words<'_>, b: Words<'_>, words: &mut [u64]) {
+                    for (index, place) in words.iter_mut().enumerate() {
+                        *place = $word::<COMPARISON>(a.word(index), b.word(index));
+                    }
+                }
+                match comparison {
+                    Comparison::Less => each::<_CMP_LT_OQ>(a, b, words),
+                    Comparison::LessEqual => each::<_CMP_LE_OQ>(a, b, words),
+                    Comparison::Equal => each::<_CMP_EQ_OQ>(a, b, words),
+                    Comparison::Differs => each::<_CMP_NEQ_OQ>(a, b, words),
+                }
+            }
+
+            #[target_feature(enable = $features)]
+            pub(super) fn $compare_both(
+                comparisons: [Comparison; 2],
+                a: Words<'_>,
+                b: Words<'_>,
+                words: [&mut [u64]; 2],
+            ) {
+                #[target_feature(enable = $features)]
+                fn each<const FORTH: i32, const BACK: i32>(a: Words<'_>, b: Words<'_>, [forth, back]: [&mut [u64]; 2]) {
+                    for (index, (forth, back)) in forth.iter_mut().zip(back).enumerate() {
+                        let (a, b) = (a.word(index), b.word(index));
+                        (*forth, *back) = ($word::<FORTH>(a, b), $word::<BACK>(a, b));
+                    }
+                }
+                match comparisons {
+                    [Comparison::Less, Comparison::Less] => each::<_CMP_LT_OQ, _CMP_GT_OQ>(a, b, words),
+                    [Comparison::Less, Comparison::LessEqual] => each::<_CMP_LT_OQ, _CMP_GE_OQ>(a, b, words),
+                    [Comparison::LessEqual, Comparison::Less] => each::<_CMP_LE_OQ, _CMP_GT_OQ>(a, b, words),
+                    [Comparison::LessEqual, Comparison::LessEqual] => each::<_CMP_LE_OQ, _CMP_GE_OQ>(a, b, words),
+                    _ => unreachable!("both are comparisons of order"),
+                }
+            }
+        };
     }
 
+    comparisons!("avx512f", word_avx512, compare_avx512, compare_both_avx512);
+    comparisons!("avx2", word_avx2, compare_avx2, compare_both_avx2);
+
+    #[inline]
     #[target_feature(enable = "avx512f")]
-    fn each_avx512<const COMPARISON: i32>(a: Words<'_>, b: Words<'_>, count: usize, words: &mut Vec<u64>) {
+    fn word_avx512<const COMPARISON: i32>(a: &[f64; WORD_BITS], b: &[f64; WORD_BITS]) -> u64 {
         const WIDTH: usize = 8;
-        for index in 0..count {
-            let (a, b) = (a.word(index), b.word(index));
-            let mut word = 0;
-            for first in (0..WORD_BITS).step_by(WIDTH) {
-                let (a, b) = (&a[first..first + WIDTH], &b[first..first + WIDTH]);
-                // SAFETY: both slices have the 8 numbers that are loaded.
-                let (a, b) = unsafe { (_mm512_loadu_pd(a.as_ptr()), _mm512_loadu_pd(b.as_ptr())) };
-                word |= u64::from(_mm512_cmp_pd_mask::<COMPARISON>(a, b)) << first;
-            }
-            words.push(word);
+        let mut word = 0;
+        for first in (0..WORD_BITS).step_by(WIDTH) {
+            let (a, b) = (&a[first..first + WIDTH], &b[first..first + WIDTH]);
+            // SAFETY: both slices have the 8 numbers that are loaded.
+            let (a, b) = unsafe { (_mm512_loadu_pd(a.as_ptr()), _mm512_loadu_pd(b.as_ptr())) };
+            word |= u64::from(_mm512_cmp_pd_mask::<COMPARISON>(a, b)) << first;
         }
+        word
     }
 
+    #[inline]
     #[target_feature(enable = "avx2")]
-    pub(super) fn compare_avx2(comparison: Comparison, a: Words<'_>, b: Words<'_>, count: usize, words: &mut Vec<u64>) {
-        match comparison {
-            Comparison::Less => each_avx2::<_CMP_LT_OQ>(a, b, count, words),
-            Comparison::LessEqual => each_avx2::<_CMP_LE_OQ>(a, b, count, words),
-            Comparison::Equal => each_avx2::<_CMP_EQ_OQ>(a, b, count, words),
-            Comparison::Differs => each_avx2::<_CMP_NEQ_OQ>(a, b, count, words),
-        }
-    }
-
-    #[target_feature(enable = "avx2")]
-    fn each_avx2<const COMPARISON: i32>(a: Words<'_>, b: Words<'_>, count: usize, words: &mut Vec<u64>) {
+    fn word_avx2<const COMPARISON: i32>(a: &[f64; WORD_BITS], b: &[f64; WORD_BITS]) -> u64 {
         const WIDTH: usize = 4;
-        for index in 0..count {
-            let (a, b) = (a.word(index), b.word(index));
-            let mut word = 0;
-            for first in (0..WORD_BITS).step_by(WIDTH) {
-                let (a, b) = (&a[first..first + WIDTH], &b[first..first + WIDTH]);
-                // SAFETY: both slices have the 4 numbers that are loaded.
-                let (a, b) = unsafe { (_mm256_loadu_pd(a.as_ptr()), _mm256_loadu_pd(b.as_ptr())) };
-                let bits = _mm256_movemask_pd(_mm256_cmp_pd::<COMPARISON>(a, b));
-                word |= u64::from(bits as u32) << first;
-            }
-            words.push(word);
+        let mut word = 0;
+        for first in (0..WORD_BITS).step_by(WIDTH) {
+            let (a, b) = (&a[first..first + WIDTH], &b[first..first + WIDTH]);
+            // SAFETY: both slices have the 4 numbers that are loaded.
+            let (a, b) = unsafe { (_mm256_loadu_pd(a.as_ptr()), _mm256_loadu_pd(b.as_ptr())) };
+            let bits = _mm256_movemask_pd(_mm256_cmp_pd::<COMPARISON>(a, b));
+            word |= u64::from(bits as u32) << first;
         }
+        word
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mask::Mask;
 
     /// Numbers with gaps, ties, zeros of both signs and infinities.
     fn numbers(seed: u64) -> Vec<f64> {
@@ -292,25 +334,42 @@ mod tests {
                 (Words::column(&a), Words::repeated(&fives)),
                 (Words::repeated(&fives), Words::column(&b)),
             ] {
-                let mut expected = Vec::new();
-                compare_scalar(comparison, a, b, 5, &mut expected);
-                let bit = |t: usize| {
-                    comparison.holds(a.word(t / WORD_BITS)[t % WORD_BITS], b.word(t / WORD_BITS)[t % WORD_BITS])
+                let bits = |comparison: Comparison, a: Words<'_>, b: Words<'_>| -> Vec<u64> {
+                    let holds = |t: usize| {
+                        comparison.holds(a.word(t / WORD_BITS)[t % WORD_BITS], b.word(t / WORD_BITS)[t % WORD_BITS])
+                    };
+                    Mask::from_fn(WORD_BITS * 5, holds).words().to_vec()
                 };
-                assert!((0..WORD_BITS * 5).all(|t| bit(t) == (expected[t / WORD_BITS] >> (t % WORD_BITS) & 1 == 1)));
+                let expected = bits(comparison, a, b);
+                let mut found = [0; 5];
+                compare_scalar(comparison, a, b, &mut found);
+                assert_eq!(found[..], expected);
                 #[cfg(target_arch = "x86_64")]
-                {
-                    let mut found = Vec::new();
-                    if Simd::of_machine() >= Simd::Avx2 {
-                        // SAFETY: the machine has them.
-                        unsafe { x86::compare_avx2(comparison, a, b, 5, &mut found) };
-                        assert_eq!(found, expected, "{comparison:?} with AVX2");
+                for simd in [Simd::Avx2, Simd::Avx512].into_iter().filter(|simd| *simd <= Simd::of_machine()) {
+                    found = [0; 5];
+                    // SAFETY: the machine has these instructions.
+                    unsafe {
+                        match simd {
+                            Simd::Avx512 => x86::compare_avx512(comparison, a, b, &mut found),
+                            _ => x86::compare_avx2(comparison, a, b, &mut found),
+                        }
                     }
-                    found.clear();
-                    if Simd::of_machine() >= Simd::Avx512 {
-                        // SAFETY: the machine has them.
-                        unsafe { x86::compare_avx512(comparison, a, b, 5, &mut found) };
-                        assert_eq!(found, expected, "{comparison:?} with AVX-512");
+                    assert_eq!(found[..], expected, "{comparison:?} with {simd:?}");
+                    for back in [Comparison::Less, Comparison::LessEqual] {
+                        if !comparison.is_of_order() {
+                            continue;
+                        }
+                        let (mut forth_found, mut back_found) = ([0; 5], [0; 5]);
+                        let words: [&mut [u64]; 2] = [&mut forth_found, &mut back_found];
+                        // SAFETY: as above.
+                        unsafe {
+                            match simd {
+                                Simd::Avx512 => x86::compare_both_avx512([comparison, back], a, b, words),
+                                _ => x86::compare_both_avx2([comparison, back], a, b, words),
+                            }
+                        }
+                        assert_eq!(forth_found[..], expected, "{comparison:?} and {back:?} with {simd:?}");
+                        assert_eq!(back_found[..], bits(back, b, a), "{back:?} after {comparison:?} with {simd:?}");
                     }
                 }
             }

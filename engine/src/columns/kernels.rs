@@ -61,59 +61,95 @@ fn zip(a: Source<'_>, b: Source<'_>, op: impl Fn(f64, f64) -> f64) -> Arc<[f64]>
     }
 }
 
-/// Where the comparison is true. At least one operand is a column; two columns have equal lengths.
-pub(super) fn compare(comparison: Comparison, a: Source<'_>, b: Source<'_>) -> Mask {
-    let len = match (a, b) {
-        (Source::Column(column), _) | (_, Source::Column(column)) => column.len(),
-        (Source::Number(_), Source::Number(_)) => unreachable!("numbers are folded when a rule is bound"),
-    };
+/// Writes where the comparison is true. At least one operand is a column; two columns have equal lengths.
+pub(super) fn compare(comparison: Comparison, a: Source<'_>, b: Source<'_>, mask: &mut Mask) {
+    with_words(a, b, mask.len(), |a, b, rest| {
+        let (full, last) = split_words(mask);
+        simd::compare(comparison, a, b, full);
+        if let Some(last) = last {
+            *last = last_word(rest, |a, b| comparison.holds(a, b));
+        }
+    });
+}
+
+/// Writes where `a` compares to `b`, and where `b` compares to `a`: two comparisons of order in one pass.
+pub(super) fn compare_both(
+    [forth, back]: [Comparison; 2],
+    a: Source<'_>,
+    b: Source<'_>,
+    [forth_mask, back_mask]: [&mut Mask; 2],
+) {
+    with_words(a, b, forth_mask.len(), |a, b, rest| {
+        let ((forth_full, forth_last), (back_full, back_last)) = (split_words(forth_mask), split_words(back_mask));
+        simd::compare_both([forth, back], a, b, [forth_full, back_full]);
+        if let (Some(forth_last), Some(back_last)) = (forth_last, back_last) {
+            *forth_last = last_word(rest, |a, b| forth.holds(a, b));
+            *back_last = last_word(rest, |a, b| back.holds(b, a));
+        }
+    });
+}
+
+/// Lends the values of both operands for each full word, and those of the last bars, which fill none.
+fn with_words(a: Source<'_>, b: Source<'_>, len: usize, apply: impl FnOnce(Words<'_>, Words<'_>, [&[f64]; 2])) {
     let mut repeated = [[0.0; WORD_BITS]; 2];
     let [same_a, same_b] = &mut repeated;
     let ((a, a_rest), (b, b_rest)) = (a.words(same_a), b.words(same_b));
-    let (full, rest) = (len / WORD_BITS, len % WORD_BITS);
-    let mut words = Vec::with_capacity(len.div_ceil(WORD_BITS));
-    simd::compare(comparison, a, b, full, &mut words);
-    if rest > 0 {
-        let bits = a_rest.iter().zip(b_rest).take(rest).map(|(&a, &b)| comparison.holds(a, b));
-        words.push(bits.enumerate().fold(0, |word, (index, bit)| word | u64::from(bit) << index));
-    }
-    Mask::from_words(words, len)
+    let rest = len % WORD_BITS;
+    apply(a, b, [&a_rest[..rest], &b_rest[..rest]]);
 }
 
-/// The mask one bar later: bit `t` is bit `t - 1` of `mask`, and the first is 0.
-pub(super) fn previous(mask: &Mask) -> Mask {
-    let mut carried = 0;
-    let words = mask.words().iter().map(|&word| {
-        let shifted = word << 1 | carried;
-        carried = word >> (WORD_BITS - 1);
-        shifted
-    });
-    Mask::from_words(words.collect(), mask.len())
+/// The full words of a mask, and the last one if it is not.
+fn split_words(mask: &mut Mask) -> (&mut [u64], Option<&mut u64>) {
+    let full = mask.len() / WORD_BITS;
+    let (full, last) = mask.words_mut().split_at_mut(full);
+    (full, last.first_mut())
+}
+
+fn last_word([a, b]: [&[f64]; 2], holds: impl Fn(f64, f64) -> bool) -> u64 {
+    let bits = a.iter().zip(b).map(|(&a, &b)| holds(a, b));
+    bits.enumerate().fold(0, |word, (index, bit)| word | u64::from(bit) << index)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const ALL: [Comparison; 4] = [Comparison::Less, Comparison::LessEqual, Comparison::Equal, Comparison::Differs];
+
+    fn compared(comparison: Comparison, a: Source<'_>, b: Source<'_>) -> Mask {
+        let mut mask = Mask::from_fn(200, |t| t % 2 == 0);
+        compare(comparison, a, b, &mut mask);
+        mask
+    }
+
     #[test]
     fn words_equal_bits_one_by_one() {
         let a: Vec<f64> = (0..200).map(|t| if t % 7 == 0 { f64::NAN } else { f64::from(t * 37 % 11) }).collect();
         let b: Vec<f64> = (0..200).map(|t| f64::from(t * 53 % 11)).collect();
-        for comparison in [Comparison::Less, Comparison::LessEqual, Comparison::Equal, Comparison::Differs] {
-            let columns = compare(comparison, Source::Column(&a), Source::Column(&b));
+        for comparison in ALL {
+            let columns = compared(comparison, Source::Column(&a), Source::Column(&b));
             assert_eq!(columns, Mask::from_fn(200, |t| comparison.holds(a[t], b[t])));
-            let left = compare(comparison, Source::Number(5.0), Source::Column(&a));
+            let left = compared(comparison, Source::Number(5.0), Source::Column(&a));
             assert_eq!(left, Mask::from_fn(200, |t| comparison.holds(5.0, a[t])));
-            let right = compare(comparison, Source::Column(&a), Source::Number(5.0));
+            let right = compared(comparison, Source::Column(&a), Source::Number(5.0));
             assert_eq!(right, Mask::from_fn(200, |t| comparison.holds(a[t], 5.0)));
         }
     }
 
     #[test]
-    fn previous_shifts_over_words_and_stays_within_the_bars() {
-        for len in [0, 1, 63, 64, 65, 128, 130] {
-            let mask = Mask::from_fn(len, |t| t % 3 == 0 || t == 63);
-            assert_eq!(previous(&mask), Mask::from_fn(len, |t| t > 0 && mask.get(t - 1)));
+    fn two_comparisons_at_once_are_those_one_by_one() {
+        let a: Vec<f64> = (0..200).map(|t| if t % 7 == 0 { f64::NAN } else { f64::from(t * 37 % 11) }).collect();
+        let b: Vec<f64> = (0..200).map(|t| f64::from(t * 53 % 11)).collect();
+        let sources = [Source::Column(&a), Source::Column(&b), Source::Number(5.0)];
+        let of_order = ALL.into_iter().filter(|comparison| comparison.is_of_order());
+        for forth in of_order.clone() {
+            for back in of_order.clone() {
+                for (a, b) in [(sources[0], sources[1]), (sources[0], sources[2]), (sources[2], sources[1])] {
+                    let (mut one, mut other) = (Mask::none(200), Mask::none(200));
+                    compare_both([forth, back], a, b, [&mut one, &mut other]);
+                    assert_eq!([one, other], [compared(forth, a, b), compared(back, b, a)]);
+                }
+            }
         }
     }
 }

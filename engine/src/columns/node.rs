@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use crate::expr::{BinaryOp, Comparison, Series, UnaryOp};
+use crate::expr::{BinaryOp, Series, UnaryOp};
 use crate::indicators::{Kernel, KernelRef, MAX_INPUTS, MAX_NUMBERS};
 
 /// A node of [`Nodes`].
@@ -31,17 +31,13 @@ impl Operand {
     }
 }
 
-/// What a node computes: a column of numbers, or a mask.
+/// What a node computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Operation {
     Series(Series),
     Unary(UnaryOp, NodeId),
     Binary(BinaryOp, Operand, Operand),
     Kernel { kernel: KernelRef, inputs: [Option<NodeId>; MAX_INPUTS], numbers: [u64; MAX_NUMBERS] },
-    Compare(Comparison, Operand, Operand),
-    And(NodeId, NodeId),
-    Or(NodeId, NodeId),
-    Previous(NodeId),
 }
 
 /// All nodes so far. A node's operands always come before it.

@@ -1,72 +1,29 @@
-//! Values of nodes, least recently used ones first out.
+//! Computed columns, least recently used ones first out.
 
-use std::ops::Deref;
 use std::sync::Arc;
-
-use crate::bars::Bars;
-use crate::expr::Series;
-use crate::mask::Mask;
 
 use super::node::NodeId;
 
-/// A column of numbers, one a bar (or a fixed number a bar, side by side, for the inner sums of some indicators).
-#[derive(Debug, Clone)]
-pub(crate) enum Column {
-    /// A column of the bars themselves, which is not copied.
-    Bars(Arc<Bars>, Series),
-    Computed(Arc<[f64]>),
-}
-
-impl Deref for Column {
-    type Target = [f64];
-
-    fn deref(&self) -> &[f64] {
-        match self {
-            Column::Bars(bars, Series::Open) => bars.open(),
-            Column::Bars(bars, Series::High) => bars.high(),
-            Column::Bars(bars, Series::Low) => bars.low(),
-            Column::Bars(bars, Series::Close) => bars.close(),
-            Column::Bars(bars, Series::Volume) => bars.volume(),
-            Column::Computed(values) => values,
-        }
-    }
-}
-
-/// What a node comes to.
-#[derive(Debug, Clone)]
-pub(crate) enum Value {
-    Column(Column),
-    Mask(Arc<Mask>),
-}
-
-impl Value {
-    /// Bytes of memory it owns.
-    fn bytes(&self) -> usize {
-        match self {
-            Value::Column(Column::Bars(..)) => 0,
-            Value::Column(Column::Computed(values)) => size_of_val(&values[..]),
-            Value::Mask(mask) => size_of_val(mask.words()),
-        }
-    }
-}
+/// The values of a node: one a bar, or a fixed number a bar, side by side, for the inner sums of some indicators.
+pub(crate) type Column = Arc<[f64]>;
 
 /// No slot: the end of the list in either direction.
 const NOWHERE: u32 = u32::MAX;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Slot {
-    value: Option<Value>,
+    column: Option<Column>,
     /// The run that last used it.
     used_by: u64,
-    /// The slots used just after and just before it, if it has a value.
+    /// The slots used just after and just before it, if it has a column.
     newer: u32,
     older: u32,
 }
 
-const EMPTY: Slot = Slot { value: None, used_by: 0, newer: NOWHERE, older: NOWHERE };
+const EMPTY: Slot = Slot { column: None, used_by: 0, newer: NOWHERE, older: NOWHERE };
 
-/// Values by node, as a list in order of use, so that every operation takes constant time.
-#[derive(Debug)]
+/// Columns by node, as a list in order of use, so that every operation takes constant time.
+#[derive(Debug, Clone)]
 pub(crate) struct Store {
     slots: Vec<Slot>,
     newest: u32,
@@ -80,36 +37,42 @@ impl Store {
         Self { slots: Vec::new(), newest: NOWHERE, oldest: NOWHERE, bytes: 0, budget }
     }
 
-    /// Bytes of all values held.
+    /// Bytes of all columns held.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// The value of a node if it is held, which `run` now has used.
-    pub(crate) fn get(&mut self, node: NodeId, run: u64) -> Option<Value> {
-        let slot = self.slots.get_mut(node.index())?;
-        let value = slot.value.clone()?;
+    /// Whether the column of a node is held, which `run` now uses.
+    pub(crate) fn touch(&mut self, node: NodeId, run: u64) -> bool {
+        let Some(slot) = self.slots.get_mut(node.index()).filter(|slot| slot.column.is_some()) else { return false };
         slot.used_by = run;
-        self.unlink(node.index());
-        self.link_newest(node.index());
-        Some(value)
+        if self.newest as usize != node.index() {
+            self.unlink(node.index());
+            self.link_newest(node.index());
+        }
+        true
     }
 
-    /// Holds the value of a node that has none, and drops the least recently used ones beyond the budget, though
+    /// The column of a node, if it is held.
+    pub(crate) fn get(&self, node: NodeId) -> Option<&Column> {
+        self.slots.get(node.index())?.column.as_ref()
+    }
+
+    /// Holds the column of a node that has none, and drops the least recently used ones beyond the budget, though
     /// none that `run` has used: they stay until it ends, so that nothing is computed twice within a run.
-    pub(crate) fn put(&mut self, node: NodeId, value: Value, run: u64) {
+    pub(crate) fn put(&mut self, node: NodeId, column: Column, run: u64) {
         let index = node.index();
         if index >= self.slots.len() {
             self.slots.resize_with(index + 1, || EMPTY);
         }
-        debug_assert!(self.slots[index].value.is_none(), "a node is computed only while it has no value");
-        self.bytes += value.bytes();
-        self.slots[index] = Slot { value: Some(value), used_by: run, ..EMPTY };
+        debug_assert!(self.slots[index].column.is_none(), "a node is computed only while it has no column");
+        self.bytes += size_of_val(&column[..]);
+        self.slots[index] = Slot { column: Some(column), used_by: run, ..EMPTY };
         self.link_newest(index);
         self.evict(|slot| slot.used_by != run);
     }
 
-    /// Drops the least recently used values beyond the budget, whichever run used them.
+    /// Drops the least recently used columns beyond the budget, whichever run used them.
     pub(crate) fn trim(&mut self) {
         self.evict(|_| true);
     }
@@ -121,8 +84,8 @@ impl Store {
                 return;
             }
             self.unlink(index);
-            if let Some(value) = self.slots[index].value.take() {
-                self.bytes -= value.bytes();
+            if let Some(column) = self.slots[index].column.take() {
+                self.bytes -= size_of_val(&column[..]);
             }
         }
     }

@@ -1,8 +1,8 @@
 //! The expression language of rules and `where` filters.
 //!
 //! ```text
-//! text ──lexer──> tokens ──parser──> syntax tree ──check──> program ──bind(params)──> nodes of columns::Columns
-//!                                                              └──────filter─────────> true or false for a point
+//! text ──lexer──> tokens ──parser──> syntax tree ──check──> program ──(params)──> masks of columns::Columns
+//!                                                              └──filter──> true or false for a point
 //! ```
 //!
 //! A rule is a condition over bars: numbers, parameters, the columns `open high low close volume`, indicators as
@@ -23,13 +23,14 @@ mod lexer;
 mod parser;
 mod program;
 mod rule;
+mod rules;
 #[cfg(test)]
 mod tests;
 
 pub use filter::Filter;
-pub(crate) use program::{BinaryOp, Comparison, UnaryOp, differ};
-pub(crate) use rule::Bound;
+pub(crate) use program::{BinaryOp, Call, Comparison, Condition, UnaryOp, Value, differ};
 pub use rule::Rule;
+pub(crate) use rules::{ParameterSet, Rules, Step};
 
 use crate::indicators;
 

@@ -5,10 +5,10 @@ use crate::indicators::Indicator;
 use super::Series;
 
 /// Index of a value in its [`Program`].
-pub(super) type ValueIndex = usize;
+pub(crate) type ValueIndex = usize;
 
 /// Index of a condition in its [`Program`].
-pub(super) type ConditionIndex = usize;
+pub(crate) type ConditionIndex = usize;
 
 /// Arithmetic on one operand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -75,6 +75,11 @@ pub(crate) enum Comparison {
 }
 
 impl Comparison {
+    /// Whether it asks which of two is the larger.
+    pub(crate) fn is_of_order(self) -> bool {
+        matches!(self, Comparison::Less | Comparison::LessEqual)
+    }
+
     /// Compares two numbers.
     pub(crate) fn holds(self, a: f64, b: f64) -> bool {
         match self {
@@ -94,7 +99,7 @@ pub(crate) fn differ(a: f64, b: f64) -> bool {
 
 /// A number or a column.
 #[derive(Debug, Clone)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Number(f64),
     /// The parameter at this position of the template's order.
     Parameter(usize),
@@ -104,18 +109,33 @@ pub(super) enum Value {
     Call(Call),
 }
 
+impl Value {
+    /// Whether it is the same of the same operands.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Value::Number(a), Value::Number(b)) => a.to_bits() == b.to_bits(),
+            (Value::Parameter(a), Value::Parameter(b)) => a == b,
+            (Value::Series(a), Value::Series(b)) => a == b,
+            (Value::Unary(a, x), Value::Unary(b, y)) => (a, x) == (b, y),
+            (Value::Binary(a, x, y), Value::Binary(b, z, w)) => (a, x, y) == (b, z, w),
+            (Value::Call(a), Value::Call(b)) => std::ptr::eq(a.indicator, b.indicator) && a.arguments == b.arguments,
+            _ => false,
+        }
+    }
+}
+
 /// A call of an indicator.
 #[derive(Debug, Clone)]
-pub(super) struct Call {
-    pub(super) indicator: &'static Indicator,
-    pub(super) arguments: Vec<ValueIndex>,
+pub(crate) struct Call {
+    pub(crate) indicator: &'static Indicator,
+    pub(crate) arguments: Vec<ValueIndex>,
     /// The call as written, for messages.
-    pub(super) text: String,
+    pub(crate) text: String,
 }
 
 /// What is true at a bar; negation has been pushed down to comparisons.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Condition {
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Condition {
     Compare(Comparison, ValueIndex, ValueIndex),
     And(ConditionIndex, ConditionIndex),
     Or(ConditionIndex, ConditionIndex),

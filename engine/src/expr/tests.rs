@@ -24,8 +24,7 @@ fn refused(source: &str) -> Vec<String> {
 
 fn mask(bars: &Arc<Bars>, source: &str) -> Mask {
     let rule = Rule::new("", source, &parameters()).unwrap_or_else(|problems| panic!("{source}: {problems:?}"));
-    let [mask] = Columns::new(Arc::clone(bars), usize::MAX).masks([&rule], &[2.0, 3.0, 2.5]).unwrap();
-    (*mask).clone()
+    Columns::new(Arc::clone(bars), usize::MAX).mask_of(&rule, &[2.0, 3.0, 2.5]).unwrap()
 }
 
 fn some_bars() -> Arc<Bars> {
@@ -106,7 +105,7 @@ fn periods_may_be_computed_and_are_checked_in_each_run() {
     let bars = some_bars();
     assert_eq!(mask(&bars, "sma(close, slow * 2 - fast) > 3"), mask(&bars, "sma(close, 4) > 3"));
     let rule = Rule::new("", "sma(close, fast - slow) > 3", &parameters()).unwrap();
-    let failure = Columns::new(bars, usize::MAX).masks([&rule], &[2.0, 3.0, 0.0]).unwrap_err();
+    let failure = Columns::new(bars, usize::MAX).mask_of(&rule, &[2.0, 3.0, 0.0]).unwrap_err();
     assert_eq!(failure.code, "bad_period");
     assert_eq!(failure.message, "sma(close, fast - slow): n is -1, must be a whole number of at least 1");
 }
@@ -409,9 +408,9 @@ proptest! {
                 return Ok(());
             }
         };
-        let [mask] = Columns::new(Arc::clone(&bars), usize::MAX).masks([&rule], &[]).unwrap();
+        let mask = Columns::new(Arc::clone(&bars), usize::MAX).mask_of(&rule, &[]).unwrap();
         let expected = Mask::from_fn(bars.len(), |t| truth.at(&bars, t) == Some(true));
-        prop_assert_eq!(&*mask, &expected, "{}", text);
+        prop_assert_eq!(&mask, &expected, "{}", text);
     }
 
     #[test]
@@ -430,7 +429,7 @@ proptest! {
         let text = tokens.join(" ");
         let _ = Filter::new("", &text, &parameters());
         if let Ok(rule) = Rule::new("", &text, &parameters()) {
-            let _ = Columns::new(some_bars(), 0).masks([&rule], &[2.0, 3.0, 2.5]);
+            let _ = Columns::new(some_bars(), 0).mask_of(&rule, &[2.0, 3.0, 2.5]);
         }
     }
 }

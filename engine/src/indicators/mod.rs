@@ -138,22 +138,29 @@ pub fn find(name: &str) -> Option<&'static Indicator> {
 /// The arguments of one call: columns and numbers, each in the order of the signature.
 #[derive(Debug, Default)]
 pub(crate) struct Arguments {
-    columns: Vec<NodeId>,
-    numbers: Vec<f64>,
+    columns: [Option<NodeId>; MAX_ARGUMENTS],
+    numbers: [f64; MAX_ARGUMENTS],
+    column_count: usize,
+    number_count: usize,
 }
+
+/// Most columns, and most numbers, in a signature.
+const MAX_ARGUMENTS: usize = 4;
 
 impl Arguments {
     pub(crate) fn push_column(&mut self, column: NodeId) {
-        self.columns.push(column);
+        self.columns[self.column_count] = Some(column);
+        self.column_count += 1;
     }
 
     pub(crate) fn push_number(&mut self, number: f64) {
-        self.numbers.push(number);
+        self.numbers[self.number_count] = number;
+        self.number_count += 1;
     }
 
     /// The column at a position among the columns of the signature.
     fn column(&self, position: usize) -> NodeId {
-        self.columns[position]
+        self.columns[position].expect("a call is checked to have all arguments")
     }
 
     /// The number at a position among the numbers and whole numbers of the signature.
