@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 
 use crate::expr::Comparison;
 use crate::mask::WORD_BITS;
+use crate::metrics::drawdown::Drawdown;
 use crate::simulation::Sums;
 
 /// Sets of vector instructions, each with those before it.
@@ -111,6 +112,23 @@ for_each_simd! {
 for_each_simd! {
     /// See [`crate::metrics::central_sums`].
     pub(crate) fn central_sums(returns: &[f64], mean: f64) -> [f64; 3] = crate::metrics::central_sums;
+}
+
+for_each_simd! {
+    /// See [`Drawdown::hold`].
+    pub(crate) fn hold(drawdown: &mut Drawdown, closes: &[f64], cash: f64, shares: f64) = Drawdown::hold_chunks;
+}
+
+for_each_simd! {
+    /// Equity `cash + shares * close` at each close.
+    pub(crate) fn equity_of(cash: f64, shares: f64, closes: &[f64], equity: &mut [f64]) =
+        crate::metrics::equity_of;
+}
+
+for_each_simd! {
+    /// The number of bars before the first whose low is at most `floor` or whose high is at least `ceiling`.
+    pub(crate) fn bars_between(lows: &[f64], highs: &[f64], floor: f64, ceiling: f64) -> usize =
+        crate::simulation::bars_between;
 }
 
 for_each_simd! {

@@ -1,9 +1,10 @@
 //! How far, and how long, equity lies below its running maximum.
 
 use super::ROUNDING;
+use crate::simd;
 
 /// Bars looked at together: only when their highest equity reaches the running maximum are they looked at one by one.
-const CHUNK: usize = 8;
+const CHUNK: usize = 16;
 
 /// Follows the running maximum of equity.
 ///
@@ -39,6 +40,7 @@ impl Drawdown {
     }
 
     /// One bar.
+    #[inline]
     pub(crate) fn step(&mut self, equity: f64) {
         if equity >= self.peak {
             self.end_stretch();
@@ -51,14 +53,20 @@ impl Drawdown {
         }
     }
 
-    /// Bars within a position, one for each close; `equity` must not fall where the close rises.
-    pub(crate) fn hold(&mut self, closes: &[f64], equity: impl Fn(f64) -> f64) {
-        let chunks = closes.chunks_exact(CHUNK);
-        let rest = chunks.remainder();
+    /// Bars within a position of `shares`, at least 0, with `cash` beside them, one for each close.
+    pub(crate) fn hold(&mut self, closes: &[f64], cash: f64, shares: f64) {
+        simd::hold(self, closes, cash, shares);
+    }
+
+    /// See [`Drawdown::hold`].
+    #[inline(always)]
+    pub(crate) fn hold_chunks(&mut self, closes: &[f64], cash: f64, shares: f64) {
+        let equity = |close: f64| cash + shares * close;
+        let (chunks, rest) = closes.as_chunks::<CHUNK>();
         for chunk in chunks {
-            let highest = chunk.iter().fold(chunk[0], |a, &b| if b > a { b } else { a });
-            if equity(highest) < self.peak {
-                let lowest = equity(chunk.iter().fold(chunk[0], |a, &b| if b < a { b } else { a }));
+            // Equity does not fall where the close rises.
+            let [lowest, highest] = extremes(chunk).map(equity);
+            if highest < self.peak {
                 self.trough = if lowest < self.trough { lowest } else { self.trough };
                 self.below += CHUNK;
             } else {
@@ -119,10 +127,38 @@ impl Drawdown {
     }
 
     fn end_stretch(&mut self) {
-        let ratio = self.trough / self.peak;
-        self.worst = if ratio < self.worst { ratio } else { self.worst };
+        // Where equity only rises there is nothing to divide.
+        if self.trough < self.peak {
+            let ratio = self.trough / self.peak;
+            self.worst = if ratio < self.worst { ratio } else { self.worst };
+        }
         self.longest = self.longest.max(self.below);
     }
+}
+
+/// The lowest and the highest of some values.
+#[inline(always)]
+fn extremes(values: &[f64; CHUNK]) -> [f64; 2] {
+    /// Values compared side by side.
+    const LANES: usize = 8;
+    let (rows, _) = values.as_chunks::<LANES>();
+    let (mut lowest, mut highest) = (rows[0], rows[0]);
+    for row in &rows[1..] {
+        for lane in 0..LANES {
+            lowest[lane] = if row[lane] < lowest[lane] { row[lane] } else { lowest[lane] };
+            highest[lane] = if row[lane] > highest[lane] { row[lane] } else { highest[lane] };
+        }
+    }
+    let mut width = LANES;
+    while width > 1 {
+        width /= 2;
+        for lane in 0..width {
+            let (low, high) = (lowest[lane + width], highest[lane + width]);
+            lowest[lane] = if low < lowest[lane] { low } else { lowest[lane] };
+            highest[lane] = if high > highest[lane] { high } else { highest[lane] };
+        }
+    }
+    [lowest[0], highest[0]]
 }
 
 /// `cagr / -max_drawdown` [empyrical]. `None` where equity never fell.
@@ -157,7 +193,7 @@ mod tests {
             let mut drawdown = Drawdown::new(initial);
             let mut equity = Vec::new();
             for (closes, flat) in spans {
-                drawdown.hold(&closes, |close| close);
+                drawdown.hold(&closes, 0.0, 1.0);
                 equity.extend(&closes);
                 let last = equity.last().copied().unwrap_or(initial);
                 drawdown.flat(flat, last);

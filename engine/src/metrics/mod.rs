@@ -15,7 +15,7 @@ pub(crate) mod trades;
 pub use catalogue::{BLOCKS, Kind, Metric, Metrics};
 
 pub(crate) use moments::central_sums;
-pub(crate) use returns::{PowerSums, ReturnSums, Returns, block_sums, returns_of, risk_free_per_bar};
+pub(crate) use returns::{PowerSums, ReturnSums, Returns, block_sums, equity_of, returns_of, risk_free_per_bar};
 pub(crate) use summary::Summary;
 
 /// Deviations at or below this are rounding, not risk.

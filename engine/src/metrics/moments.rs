@@ -1,7 +1,7 @@
 //! Central moments of returns, and what is made of them.
 
 use super::ROUNDING;
-use super::returns::{LANES, lanes_total};
+use super::returns::{LANES, for_each_chunk, lanes_total};
 use crate::double_double::DoubleDouble;
 use crate::simd;
 
@@ -79,23 +79,15 @@ impl Moments {
 #[inline(always)]
 pub(crate) fn central_sums(returns: &[f64], mean: f64) -> [f64; 3] {
     let [mut second, mut third, mut fourth] = [[0.0; LANES]; 3];
-    let mut add = |lane: usize, value: f64| {
-        let distance = value - mean;
-        let square = distance * distance;
-        second[lane] += square;
-        third[lane] += square * distance;
-        fourth[lane] += square * square;
-    };
-    let chunks = returns.chunks_exact(LANES);
-    let rest = chunks.remainder();
-    for chunk in chunks {
-        for (lane, &value) in chunk.iter().enumerate() {
-            add(lane, value);
+    for_each_chunk(returns, mean, |_, distances| {
+        for lane in 0..LANES {
+            let distance = distances[lane];
+            let square = distance * distance;
+            second[lane] += square;
+            third[lane] += square * distance;
+            fourth[lane] += square * square;
         }
-    }
-    for (lane, &value) in rest.iter().enumerate() {
-        add(lane, value);
-    }
+    });
     [lanes_total(second), lanes_total(third), lanes_total(fourth)]
 }
 

@@ -102,28 +102,43 @@ pub(crate) fn returns_of(cash: f64, shares: f64, closes: &[f64], returns: &mut [
     }
 }
 
+/// Equity `cash + shares * close` at each close.
+#[inline(always)]
+pub(crate) fn equity_of(cash: f64, shares: f64, closes: &[f64], equity: &mut [f64]) {
+    for (place, &close) in equity.iter_mut().zip(closes) {
+        *place = cash + shares * close;
+    }
+}
+
 /// Sums of returns, of their squares, and of the squares of what they lack of `risk_free`.
 #[inline(always)]
 pub(crate) fn block_sums(returns: &[f64], risk_free: f64) -> [f64; 3] {
     let [mut sum, mut squares, mut downside] = [[0.0; LANES]; 3];
-    let mut add = |lane: usize, value: f64| {
-        let excess = value - risk_free;
-        let below = if excess < 0.0 { excess } else { 0.0 };
-        sum[lane] += value;
-        squares[lane] += value * value;
-        downside[lane] += below * below;
-    };
-    let chunks = returns.chunks_exact(LANES);
-    let rest = chunks.remainder();
-    for chunk in chunks {
-        for (lane, &value) in chunk.iter().enumerate() {
-            add(lane, value);
+    for_each_chunk(returns, risk_free, |values, excesses| {
+        for lane in 0..LANES {
+            let (value, excess) = (values[lane], excesses[lane]);
+            let below = if excess < 0.0 { excess } else { 0.0 };
+            sum[lane] += value;
+            squares[lane] += value * value;
+            downside[lane] += below * below;
         }
-    }
-    for (lane, &value) in rest.iter().enumerate() {
-        add(lane, value);
-    }
+    });
     [lanes_total(sum), lanes_total(squares), lanes_total(downside)]
+}
+
+/// Values in chunks of [`LANES`], with their differences from `level`. The last chunk is filled up with zeros and
+/// differences of 0: adding products of these changes no sum.
+#[inline(always)]
+pub(super) fn for_each_chunk(values: &[f64], level: f64, mut each: impl FnMut(&[f64; LANES], &[f64; LANES])) {
+    let (chunks, rest) = values.as_chunks();
+    chunks.iter().for_each(|chunk| each(chunk, &chunk.map(|value| value - level)));
+    if !rest.is_empty() {
+        let (mut last, mut differences) = ([0.0; LANES], [0.0; LANES]);
+        for ((place, difference), &value) in last.iter_mut().zip(&mut differences).zip(rest) {
+            (*place, *difference) = (value, value - level);
+        }
+        each(&last, &differences);
+    }
 }
 
 /// Sums over the bars of a run.

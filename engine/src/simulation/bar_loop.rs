@@ -13,6 +13,7 @@ use crate::execution::{Direction, EndPolicy, Fill};
 use crate::metrics::drawdown::Drawdown;
 use crate::metrics::trades::TradeStats;
 use crate::metrics::{Metrics, Returns, Summary};
+use crate::simd;
 
 /// An order to enter.
 #[derive(Debug, Clone, Copy)]
@@ -179,34 +180,27 @@ impl<R: Recorder> BarLoop<'_, R> {
     /// The bars of a position up to its end. Writes equity at each close at which it is held.
     fn hold(&mut self, position: &mut Position, entry: Entry) -> Ending {
         let run = self.run;
-        let (start, end) = (run.range.start, run.range.end);
-        let closes = run.bars.close();
-        let entry_bar = position.entry_bar;
+        let end = run.range.end;
         let planned = self.planned_exit(entry);
-        let held_until = planned.map_or(end, |exit| exit.bar);
-        // An entry at a close is protected from the next bar on.
-        let protected_from = entry_bar + 1 - self.delay;
-        let is_short = position.side == Side::Short;
+        let planned_bar = planned.map_or(end, |exit| exit.bar);
+        // An entry at a close is protected from the next bar on; stops come before an exit at a close.
+        let protected_from = position.entry_bar + 1 - self.delay;
+        let protected_until = planned.map_or(end, |exit| exit.bar + usize::from(!exit.at_open));
         let mut levels = Levels::of(run, position.side, position.entry_price, entry.decision);
-        let held_closes = closes[..held_until].iter().enumerate().skip(entry_bar);
-        for (t, &close) in held_closes {
-            if t >= protected_from
-                && let Some(ending) = self.stopped(&mut levels, t)
-            {
-                return ending;
+        let stopped = levels.first_reached(run.bars, protected_from..protected_until);
+        let held_until = stopped.map_or(planned_bar, |(bar, _)| bar);
+        if let Some(ruin) = self.write_equity(position, held_until) {
+            return Ending::AtClose { bar: ruin, reason: ExitReason::Ruin };
+        }
+        if let Some((bar, Hit { price, reason, ambiguous })) = stopped {
+            if ambiguous {
+                self.trades.ambiguous();
             }
-            if is_short {
-                position.pay_borrowing(self.borrow_rate_a_bar, close);
-            }
-            let equity = position.equity(close);
-            if is_short && equity <= 0.0 {
-                return Ending::AtClose { bar: t, reason: ExitReason::Ruin };
-            }
-            self.equity[t - start] = equity;
+            // To enter again may be decided at the close of this very bar.
+            return Ending::Within { bar, price, reason, undecided: bar, reverse: None };
         }
         match planned {
-            Some(exit) if exit.at_open => exit.ending,
-            Some(exit) => self.stopped(&mut levels, exit.bar).unwrap_or(exit.ending),
+            Some(exit) => exit.ending,
             None if run.execution.end == EndPolicy::Liquidate => {
                 Ending::AtClose { bar: end - 1, reason: ExitReason::End }
             }
@@ -214,19 +208,25 @@ impl<R: Recorder> BarLoop<'_, R> {
         }
     }
 
-    /// Looks at stops and targets in a bar.
-    fn stopped(&mut self, levels: &mut Levels, bar: usize) -> Option<Ending> {
-        let bars = self.run.bars;
-        let (open, high, low) = (bars.open()[bar], bars.high()[bar], bars.low()[bar]);
-        let Some(Hit { price, reason, ambiguous }) = levels.reached(open, high, low) else {
-            levels.pass(high, low);
+    /// Writes equity at the closes of a position up to `end`, not included. Stops at the bar where nothing is left,
+    /// which it gives.
+    fn write_equity(&mut self, position: &mut Position, end: usize) -> Option<usize> {
+        let (entry_bar, start) = (position.entry_bar, self.run.range.start);
+        let closes = &self.run.bars.close()[entry_bar..end];
+        let equity = &mut self.equity[entry_bar - start..end - start];
+        if position.side == Side::Long {
+            let (cash, shares) = position.cash_and_shares();
+            simd::equity_of(cash, shares, closes, equity);
             return None;
-        };
-        if ambiguous {
-            self.trades.ambiguous();
         }
-        // To enter again may be decided at the close of this very bar.
-        Some(Ending::Within { bar, price, reason, undecided: bar, reverse: None })
+        for (t, (place, &close)) in equity.iter_mut().zip(closes).enumerate() {
+            position.pay_borrowing(self.borrow_rate_a_bar, close);
+            *place = position.equity(close);
+            if *place <= 0.0 {
+                return Some(entry_bar + t);
+            }
+        }
+        None
     }
 
     /// The exit by rule or by the most bars, whichever comes first and fills within the run.
@@ -316,7 +316,7 @@ impl<R: Recorder> BarLoop<'_, R> {
             returns.hold(until_ruin, 0.0, 1.0);
         }
         returns.idle(equity.len() - until_ruin.len());
-        drawdown.hold(equity, |value| value);
+        drawdown.hold(equity, 0.0, 1.0);
         self.recorder.equity(equity.iter().copied());
         let summary = Summary {
             initial_cash: cash,

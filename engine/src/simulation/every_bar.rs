@@ -80,7 +80,7 @@ impl<R: Recorder> Book for EveryBar<'_, R> {
         self.returns.step(self.equity, equity(first));
         let (cash, shares) = position.cash_and_shares();
         self.returns.hold(held, cash, shares);
-        self.drawdown.hold(held, equity);
+        self.drawdown.hold(held, cash, shares);
         self.bars_held += held.len();
         self.recorder.equity(held.iter().map(|&close| equity(close)));
         self.equity = equity(last);

@@ -1,7 +1,11 @@
 //! Levels at which a position ends early.
 
+use std::ops::Range;
+
 use super::run::Run;
 use super::trade::{ExitReason, Side};
+use crate::bars::Bars;
+use crate::simd;
 
 /// The stops and targets of one position.
 ///
@@ -57,10 +61,56 @@ impl Levels {
         }
     }
 
-    /// What the bar of these prices reaches, if anything: beyond a level at the open already, or within the bar.
-    pub(super) fn reached(&self, open: f64, high: f64, low: f64) -> Option<Hit> {
-        let [open, worst, best] = self.signed(open, high, low);
-        let stop = if self.trails { self.stop.max(self.trail()) } else { self.stop };
+    /// The first bar of a range that reaches a level, and what it reaches.
+    pub(super) fn first_reached(&mut self, bars: &Bars, range: Range<usize>) -> Option<(usize, Hit)> {
+        if self.trails {
+            return self.first_reached_trailing(bars, range);
+        }
+        let [floor, ceiling] = self.bounds(self.stop);
+        if floor == f64::NEG_INFINITY && ceiling == f64::INFINITY {
+            return None;
+        }
+        let first = simd::bars_between(&bars.low()[range.clone()], &bars.high()[range.clone()], floor, ceiling);
+        let bar = range.start + first;
+        range.contains(&bar).then(|| Some((bar, self.reached(bars, bar)?))).flatten()
+    }
+
+    /// The same with a trailing stop: in stretches, within which it lies at most where their last bar puts it.
+    fn first_reached_trailing(&mut self, bars: &Bars, range: Range<usize>) -> Option<(usize, Hit)> {
+        /// Bars of a stretch.
+        const STRETCH: usize = 16;
+        let (lows, highs) = (bars.low(), bars.high());
+        let mut next = range.start;
+        while next < range.end {
+            let stretch = next..range.end.min(next + STRETCH);
+            next = stretch.end;
+            let (lows, highs) = (&lows[stretch.clone()], &highs[stretch.clone()]);
+            let best = if self.sign > 0.0 { highest(highs) } else { highest_negated(lows) };
+            let best = self.best.max(best);
+            let [floor, ceiling] = self.bounds(self.stop_at(best));
+            if simd::bars_between(lows, highs, floor, ceiling) == stretch.len() {
+                self.best = best;
+                continue;
+            }
+            for bar in stretch {
+                if let Some(hit) = self.reached(bars, bar) {
+                    return Some((bar, hit));
+                }
+                self.pass(bars, bar);
+            }
+        }
+        None
+    }
+
+    /// The low at or below which, and the high at or above which, a bar reaches this stop or the target.
+    fn bounds(&self, stop: f64) -> [f64; 2] {
+        if self.sign > 0.0 { [stop, self.target] } else { [-self.target, -stop] }
+    }
+
+    /// What a bar reaches, if anything: beyond a level at the open already, or within the bar.
+    fn reached(&self, bars: &Bars, bar: usize) -> Option<Hit> {
+        let [open, worst, best] = self.signed(bars, bar);
+        let stop = self.stop_at(self.best);
         if worst > stop && best < self.target {
             return None;
         }
@@ -79,19 +129,52 @@ impl Levels {
     }
 
     /// Lets the trailing stop know a bar that is over.
-    pub(super) fn pass(&mut self, high: f64, low: f64) {
-        let [_, _, best] = self.signed(high, high, low);
+    fn pass(&mut self, bars: &Bars, bar: usize) {
+        let [_, _, best] = self.signed(bars, bar);
         self.best = self.best.max(best);
     }
 
     /// Open, worst and best price of a bar, each times the sign.
-    fn signed(&self, open: f64, high: f64, low: f64) -> [f64; 3] {
+    fn signed(&self, bars: &Bars, bar: usize) -> [f64; 3] {
+        let (open, high, low) = (bars.open()[bar], bars.high()[bar], bars.low()[bar]);
         if self.sign > 0.0 { [open, low, high] } else { [-open, -high, -low] }
     }
 
-    fn trail(&self) -> f64 {
-        let by_fraction = self.trail_factor.map(|factor| self.best * factor);
-        let by_distance = self.trail_distance.map(|distance| self.best - distance);
-        [by_fraction, by_distance].into_iter().flatten().fold(f64::NEG_INFINITY, f64::max)
+    /// The stop where this is the best price.
+    fn stop_at(&self, best: f64) -> f64 {
+        let by_fraction = self.trail_factor.map(|factor| best * factor);
+        let by_distance = self.trail_distance.map(|distance| best - distance);
+        [by_fraction, by_distance].into_iter().flatten().fold(self.stop, f64::max)
     }
+}
+
+/// The number of bars before the first whose low is at most `floor` or whose high is at least `ceiling`.
+#[inline(always)]
+pub(crate) fn bars_between(lows: &[f64], highs: &[f64], floor: f64, ceiling: f64) -> usize {
+    /// Bars looked at side by side.
+    const LANES: usize = 16;
+    let reaches = |low: f64, high: f64| low <= floor || high >= ceiling;
+    let ((low_chunks, low_rest), (high_chunks, high_rest)) = (lows.as_chunks::<LANES>(), highs.as_chunks::<LANES>());
+    for (index, (lows, highs)) in low_chunks.iter().zip(high_chunks).enumerate() {
+        let mut any = false;
+        for lane in 0..LANES {
+            any |= reaches(lows[lane], highs[lane]);
+        }
+        if any {
+            let within = lows.iter().zip(highs).position(|(&low, &high)| reaches(low, high));
+            return index * LANES + within.unwrap_or(0);
+        }
+    }
+    let within = low_rest.iter().zip(high_rest).position(|(&low, &high)| reaches(low, high));
+    low_chunks.len() * LANES + within.unwrap_or(low_rest.len())
+}
+
+/// The highest of some prices.
+fn highest(prices: &[f64]) -> f64 {
+    prices.iter().copied().fold(f64::NEG_INFINITY, f64::max)
+}
+
+/// The highest of some prices times -1.
+fn highest_negated(prices: &[f64]) -> f64 {
+    prices.iter().map(|price| -price).fold(f64::NEG_INFINITY, f64::max)
 }
