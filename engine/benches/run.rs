@@ -1,80 +1,61 @@
-//! One run of a moving-average cross on SPY, all metrics: the simulation alone, its masks being shared work.
+//! What one run costs, by each way through it, and what reading its bars does.
 
-use std::fs::File;
+mod common;
+
 use std::hint::black_box;
-use std::path::Path;
+use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use jetsweep_engine::bars::{Bars, BarsColumns};
-use jetsweep_engine::execution::Execution;
-use jetsweep_engine::mask::Mask;
-use jetsweep_engine::simulation::{Signals, replay, simulate};
+use jetsweep_engine::bars::Bars;
+use jetsweep_engine::columns::Columns;
 
-const SPY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../data/sample/SPY.csv");
+use common::{ANCHOR_BARS, BUDGET, SPY};
 
-/// `sma(close, n)` by prefix sums; NaN before its first valid bar.
-fn sma(close: &[f64], n: usize) -> Vec<f64> {
-    let mut sums = vec![0.0];
-    for value in close {
-        sums.push(sums.last().unwrap() + value);
-    }
-    (0..close.len()).map(|t| if t + 1 < n { f64::NAN } else { (sums[t + 1] - sums[t + 1 - n]) / n as f64 }).collect()
-}
-
-/// The last `count` of `bars`.
-fn last(bars: &Bars, count: usize) -> Bars {
-    let from = bars.len() - count;
-    let columns = BarsColumns {
-        timestamps: bars.timestamps()[from..].to_vec(),
-        open: bars.open()[from..].to_vec(),
-        high: bars.high()[from..].to_vec(),
-        low: bars.low()[from..].to_vec(),
-        close: bars.close()[from..].to_vec(),
-        volume: bars.volume()[from..].to_vec(),
-    };
-    Bars::from_columns(columns, "SPY").unwrap()
-}
-
-fn run(criterion: &mut Criterion) {
-    let file = Path::new(SPY);
-    let all = Bars::read_csv(File::open(file).unwrap(), "SPY.csv").unwrap();
-    let execution = Execution { commission: 0.001, ..Execution::default() };
-    let mut group = criterion.benchmark_group("sma_cross");
-    for bars in [last(&all, 2520), all.clone()] {
-        // A few pairs in turn, so that the branch predictor does not learn one run by heart.
-        let masks: Vec<(Mask, Mask)> =
-            [(5, 20), (10, 30), (20, 50), (25, 100), (40, 150), (50, 200), (8, 45), (15, 80)]
-                .map(|(fast, slow)| (sma(bars.close(), fast), sma(bars.close(), slow)))
-                .iter()
-                .map(|(fast, slow)| {
-                    let enter = Mask::from_fn(bars.len(), |t| fast[t] > slow[t]);
-                    let exit = Mask::from_fn(bars.len(), |t| fast[t] < slow[t]);
-                    (enter, exit)
-                })
-                .collect();
-        group.throughput(Throughput::Elements((bars.len() * masks.len()) as u64));
-        group.bench_function(format!("metrics/{} bars x {}", bars.len(), masks.len()), |bencher| {
-            bencher.iter(|| {
-                for (enter, exit) in &masks {
-                    black_box(simulate(&bars, Signals::long(enter, exit), &execution));
-                }
-            });
-        });
+fn one_run(criterion: &mut Criterion) {
+    // A few pairs in turn, so that the branch predictor does not learn one run by heart.
+    const PAIRS: [[f64; 2]; 8] = [
+        [5.0, 20.0],
+        [10.0, 30.0],
+        [20.0, 50.0],
+        [25.0, 100.0],
+        [40.0, 150.0],
+        [50.0, 200.0],
+        [8.0, 45.0],
+        [15.0, 80.0],
+    ];
+    let all = common::read(SPY);
+    let (plain, stopped) = (common::sma_cross(&common::plain()), common::sma_cross(&common::stopped()));
+    for bars in [common::last(&all, ANCHOR_BARS), Arc::clone(&all)] {
+        let mut columns = Columns::new(Arc::clone(&bars), BUDGET);
+        let mut pairs = PAIRS.iter().cycle();
+        let mut next = move || pairs.next().expect("a cycle goes on");
+        let mut group = criterion.benchmark_group(format!("one run over {} bars", bars.len()));
         group.throughput(Throughput::Elements(bars.len() as u64));
-        let (enter, exit) = &masks[1];
-        group.bench_function(format!("replay/{} bars", bars.len()), |bencher| {
-            bencher.iter(|| black_box(replay(&bars, Signals::long(enter, exit), &execution)));
+        group.bench_function("all metrics", |bencher| {
+            bencher.iter(|| plain.run(&mut columns, black_box(next())).unwrap());
         });
+        group.bench_function("the anchor's four", |bencher| {
+            bencher.iter(|| plain.score(&mut columns, black_box(next())).unwrap());
+        });
+        group.bench_function("bar by bar", |bencher| {
+            bencher.iter(|| stopped.run(&mut columns, black_box(next())).unwrap());
+        });
+        group.bench_function("with trades and equity", |bencher| {
+            bencher.iter(|| plain.replay(&mut columns, black_box(next())).unwrap());
+        });
+        group.finish();
     }
-    group.finish();
+}
 
-    let text = std::fs::read(file).unwrap();
+fn bars(criterion: &mut Criterion) {
+    let text = std::fs::read(SPY).unwrap();
+    let bars = common::read(SPY);
     let mut group = criterion.benchmark_group("bars");
-    group.throughput(Throughput::Elements(all.len() as u64));
+    group.throughput(Throughput::Elements(bars.len() as u64));
     group.bench_function("read_csv", |bencher| bencher.iter(|| Bars::read_csv(text.as_slice(), "SPY.csv").unwrap()));
-    group.bench_function("digest", |bencher| bencher.iter(|| all.digest()));
+    group.bench_function("digest", |bencher| bencher.iter(|| bars.digest()));
     group.finish();
 }
 
-criterion_group!(benches, run);
+criterion_group!(benches, one_run, bars);
 criterion_main!(benches);

@@ -1,22 +1,19 @@
 //! What the runs of a sweep cost: walking the grid, and runs which share their columns.
 
-use std::fs::File;
+mod common;
+
 use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use indexmap::IndexMap;
 use jetsweep_engine::backtest::Strategy;
-use jetsweep_engine::bars::Bars;
 use jetsweep_engine::columns::Columns;
 use jetsweep_engine::execution::Execution;
 use jetsweep_engine::grid::{Axis, Grid, Random};
-use jetsweep_engine::template::{Template, builtin};
+use jetsweep_engine::template::{Parameter, Template, builtin, builtins};
 
-const SPY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../data/sample/SPY.csv");
-
-/// Memory for shared columns, as a worker gives a symbol.
-const BUDGET: usize = 16 << 20;
+use common::{ANCHOR_BARS, BUDGET, SPY};
 
 fn range(from: f64, to: f64, step: f64) -> Axis {
     Axis::Range { from, to, step }
@@ -51,33 +48,49 @@ fn walking(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn runs(criterion: &mut Criterion) {
-    let bars = Arc::new(Bars::read_csv(File::open(SPY).unwrap(), "SPY.csv").unwrap());
-    let execution = Execution { commission: 0.001, ..Execution::default() };
-    let mut group = criterion.benchmark_group("runs");
-    for (name, axes) in [
-        ("sma_cross", vec![("fast", range(5.0, 50.0, 1.0)), ("slow", range(20.0, 200.0, 5.0))]),
-        ("ema_cross", vec![("fast", range(5.0, 50.0, 1.0)), ("slow", range(20.0, 200.0, 5.0))]),
-        (
-            "rsi_reversion",
-            vec![
-                ("period", range(2.0, 30.0, 1.0)),
-                ("lower", range(10.0, 40.0, 5.0)),
-                ("upper", range(60.0, 90.0, 5.0)),
-            ],
-        ),
-        ("bollinger_reversion", vec![("period", range(5.0, 100.0, 1.0)), ("k", range(0.5, 3.0, 0.25))]),
-        (
-            "macd_cross",
-            vec![("fast", range(5.0, 20.0, 1.0)), ("slow", range(21.0, 40.0, 1.0)), ("signal", range(3.0, 12.0, 3.0))],
-        ),
-    ] {
-        let template = builtin(name).unwrap();
-        let points = grid(&template, &axes).points(&template).unwrap();
-        let strategy = Strategy::new(&template, &execution).unwrap();
+/// The sweep of the anchor from scratch, indicators included.
+fn anchor(criterion: &mut Criterion) {
+    let bars = common::last(&common::read(SPY), ANCHOR_BARS);
+    let pairs = common::pairs();
+    let (plain, stopped) = (common::sma_cross(&common::plain()), common::sma_cross(&common::stopped()));
+    let sweep = |run: &dyn Fn(&mut Columns, &[f64; 2])| {
+        let mut columns = Columns::new(Arc::clone(&bars), BUDGET);
+        pairs.iter().for_each(|pair| run(&mut columns, pair));
+    };
+    let all = |columns: &mut Columns, pair: &[f64; 2]| _ = black_box(plain.run(columns, pair).unwrap());
+    let four = |columns: &mut Columns, pair: &[f64; 2]| _ = black_box(plain.score(columns, pair).unwrap());
+    let bar_by_bar = |columns: &mut Columns, pair: &[f64; 2]| _ = black_box(stopped.run(columns, pair).unwrap());
+    let mut group = criterion.benchmark_group(format!("{} pairs over {ANCHOR_BARS} bars", pairs.len()));
+    group.sample_size(50).throughput(Throughput::Elements(pairs.len() as u64));
+    group.bench_function("all metrics", |bencher| bencher.iter(|| sweep(&all)));
+    group.bench_function("the anchor's four", |bencher| bencher.iter(|| sweep(&four)));
+    group.bench_function("bar by bar", |bencher| bencher.iter(|| sweep(&bar_by_bar)));
+    group.finish();
+}
+
+/// Around the default: three quarters of it, itself and five quarters, as far as the bounds allow.
+fn axis(parameter: &Parameter) -> Axis {
+    let around = [0.75, 1.0, 1.25].map(|factor| {
+        let value = (parameter.default * factor).clamp(parameter.min, parameter.max);
+        if parameter.whole { value.round() } else { value }
+    });
+    let mut values = around.to_vec();
+    values.sort_by(f64::total_cmp);
+    values.dedup();
+    Axis::List(values)
+}
+
+/// Each template over all bars of the sample, indicators included: a few dozen parameter sets around its defaults.
+fn templates(criterion: &mut Criterion) {
+    let bars = common::read(SPY);
+    let mut group = criterion.benchmark_group("templates");
+    for template in builtins() {
+        let axes = template.params().iter().map(|(name, parameter)| (name.clone(), axis(parameter))).collect();
+        let points = Grid::new(&template, axes).points(&template).unwrap();
+        let strategy = Strategy::new(&template, &common::plain()).unwrap();
         group.throughput(Throughput::Elements(points.count()));
-        group.sample_size(10);
-        group.bench_function(name, |bencher| {
+        group.sample_size(20);
+        group.bench_function(template.name(), |bencher| {
             bencher.iter(|| {
                 let mut columns = Columns::new(Arc::clone(&bars), BUDGET);
                 let mut walk = points.walk(0, 0);
@@ -91,7 +104,7 @@ fn runs(criterion: &mut Criterion) {
 }
 
 fn indicators(criterion: &mut Criterion) {
-    let bars = Arc::new(Bars::read_csv(File::open(SPY).unwrap(), "SPY.csv").unwrap());
+    let bars = common::read(SPY);
     let mut group = criterion.benchmark_group("first run");
     for rule in [
         "close > open",
@@ -110,5 +123,5 @@ fn indicators(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, walking, runs, indicators);
+criterion_group!(benches, walking, anchor, templates, indicators);
 criterion_main!(benches);

@@ -52,6 +52,7 @@ impl DoubleDouble {
     }
 
     /// A number divided by another, in all digits.
+    #[inline]
     pub(crate) fn over(self, divisor: f64) -> Self {
         let quotient = self.hi / divisor;
         let (product, error) = two_product(quotient, divisor);

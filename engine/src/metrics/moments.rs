@@ -1,7 +1,7 @@
 //! Central moments of returns, and what is made of them.
 
 use super::ROUNDING;
-use super::returns::{LANES, for_each_chunk, lanes_total};
+use super::returns::{LANES, differences, filled_up, lanes_total};
 use crate::double_double::DoubleDouble;
 use crate::simd;
 
@@ -40,6 +40,7 @@ impl Moments {
     /// ```
     ///
     /// Where the deviation is small beside the mean nearly all digits cancel, hence the double-double.
+    #[inline(always)]
     pub(super) fn of_powers(count: f64, sums: [DoubleDouble; 4]) -> Self {
         let [mean, a2, a3, a4] = sums.map(|sum| sum.over(count));
         let times = |factor: f64, value: DoubleDouble| DoubleDouble::from(factor) * value;
@@ -78,8 +79,8 @@ impl Moments {
 /// Sums of squares, cubes and fourth powers of distances from a mean.
 #[inline(always)]
 pub(crate) fn central_sums(returns: &[f64], mean: f64) -> [f64; 3] {
-    let [mut second, mut third, mut fourth] = [[0.0; LANES]; 3];
-    for_each_chunk(returns, mean, |_, distances| {
+    #[inline(always)]
+    fn add([second, third, fourth]: &mut [[f64; LANES]; 3], distances: &[f64; LANES]) {
         for lane in 0..LANES {
             let distance = distances[lane];
             let square = distance * distance;
@@ -87,8 +88,16 @@ pub(crate) fn central_sums(returns: &[f64], mean: f64) -> [f64; 3] {
             third[lane] += square * distance;
             fourth[lane] += square * square;
         }
-    });
-    [lanes_total(second), lanes_total(third), lanes_total(fourth)]
+    }
+    let mut sums = [[0.0; LANES]; 3];
+    let (chunks, rest) = returns.as_chunks();
+    for chunk in chunks {
+        add(&mut sums, &differences(chunk, mean));
+    }
+    if !rest.is_empty() {
+        add(&mut sums, &filled_up(rest, mean).1);
+    }
+    sums.map(lanes_total)
 }
 
 #[cfg(test)]

@@ -113,8 +113,8 @@ pub(crate) fn equity_of(cash: f64, shares: f64, closes: &[f64], equity: &mut [f6
 /// Sums of returns, of their squares, and of the squares of what they lack of `risk_free`.
 #[inline(always)]
 pub(crate) fn block_sums(returns: &[f64], risk_free: f64) -> [f64; 3] {
-    let [mut sum, mut squares, mut downside] = [[0.0; LANES]; 3];
-    for_each_chunk(returns, risk_free, |values, excesses| {
+    #[inline(always)]
+    fn add([sum, squares, downside]: &mut [[f64; LANES]; 3], values: &[f64; LANES], excesses: &[f64; LANES]) {
         for lane in 0..LANES {
             let (value, excess) = (values[lane], excesses[lane]);
             let below = if excess < 0.0 { excess } else { 0.0 };
@@ -122,23 +122,38 @@ pub(crate) fn block_sums(returns: &[f64], risk_free: f64) -> [f64; 3] {
             squares[lane] += value * value;
             downside[lane] += below * below;
         }
-    });
-    [lanes_total(sum), lanes_total(squares), lanes_total(downside)]
+    }
+    let mut sums = [[0.0; LANES]; 3];
+    let (chunks, rest) = returns.as_chunks();
+    for chunk in chunks {
+        add(&mut sums, chunk, &differences(chunk, risk_free));
+    }
+    if !rest.is_empty() {
+        let (values, excesses) = filled_up(rest, risk_free);
+        add(&mut sums, &values, &excesses);
+    }
+    sums.map(lanes_total)
 }
 
-/// Values in chunks of [`LANES`], with their differences from `level`. The last chunk is filled up with zeros and
-/// differences of 0: adding products of these changes no sum.
+/// How far values lie above a level.
 #[inline(always)]
-pub(super) fn for_each_chunk(values: &[f64], level: f64, mut each: impl FnMut(&[f64; LANES], &[f64; LANES])) {
-    let (chunks, rest) = values.as_chunks();
-    chunks.iter().for_each(|chunk| each(chunk, &chunk.map(|value| value - level)));
-    if !rest.is_empty() {
-        let (mut last, mut differences) = ([0.0; LANES], [0.0; LANES]);
-        for ((place, difference), &value) in last.iter_mut().zip(&mut differences).zip(rest) {
-            (*place, *difference) = (value, value - level);
-        }
-        each(&last, &differences);
+pub(super) fn differences(values: &[f64; LANES], level: f64) -> [f64; LANES] {
+    let mut differences = *values;
+    for difference in &mut differences {
+        *difference -= level;
     }
+    differences
+}
+
+/// Fewer than [`LANES`] values and how far they lie above a level, filled up with zeros: adding these, or products of
+/// them, changes no sum.
+#[inline(always)]
+pub(super) fn filled_up(values: &[f64], level: f64) -> ([f64; LANES], [f64; LANES]) {
+    let (mut filled, mut differences) = ([0.0; LANES], [0.0; LANES]);
+    for ((place, difference), &value) in filled.iter_mut().zip(&mut differences).zip(values) {
+        (*place, *difference) = (value, value - level);
+    }
+    (filled, differences)
 }
 
 /// Sums over the bars of a run.
@@ -170,7 +185,8 @@ pub(crate) struct ReturnSums {
 }
 
 impl ReturnSums {
-    /// From sums of powers of returns.
+    /// From sums of powers of returns. Inlined, so that who asks for the Sharpe ratio only pays for nothing else.
+    #[inline(always)]
     pub(crate) fn of_powers(powers: PowerSums) -> Self {
         let PowerSums { bars, active, risk_free, powers, downside, block_returns, block_squares } = powers;
         let count = bars as f64;

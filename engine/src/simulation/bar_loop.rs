@@ -308,8 +308,9 @@ impl<R: Recorder> BarLoop<'_, R> {
         let equity = &*self.equity;
         let mut returns = Returns::new(space);
         let mut drawdown = Drawdown::new(cash);
-        // Once nothing is left, returns are 0 and not 0/0.
-        let ruin = equity.iter().position(|&value| value <= 0.0);
+        // Once nothing is left, which then stays so, returns are 0 and not 0/0.
+        let is_ruined = equity.last().is_some_and(|&last| last <= 0.0);
+        let ruin = if is_ruined { equity.iter().position(|&value| value <= 0.0) } else { None };
         let until_ruin = &equity[..ruin.map_or(equity.len(), |bar| bar + 1)];
         if let Some(&first) = until_ruin.first() {
             returns.step(cash, first);

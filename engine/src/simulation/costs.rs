@@ -67,8 +67,8 @@ impl Costs {
     /// or more than a number can hold.
     fn all_in(&self, cash: f64, price: f64) -> Option<f64> {
         let by_rate = cash / (price * (1.0 + self.commission) + self.per_share);
-        let by_least = (cash - self.least) / price;
-        let shares = by_rate.min(by_least);
+        // Without a least commission the second is never the smaller: its divisor is not.
+        let shares = if self.least == 0.0 { by_rate } else { by_rate.min((cash - self.least) / price) };
         (shares > 0.0 && shares.is_finite()).then_some(shares)
     }
 }

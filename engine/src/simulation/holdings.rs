@@ -134,7 +134,7 @@ impl<const ALL: bool> Book for Holdings<'_, ALL> {
         let (first, last) = (self.next, end - 1);
         let shares = position.shares_alone();
         self.bars_held += end - first;
-        self.tables.falls.hold(&mut self.drawdown, self.closes, shares, first, last);
+        self.tables.falls.hold::<ALL>(&mut self.drawdown, self.closes, shares, first, last);
         self.step(shares * self.closes[first]);
         if first < last {
             if ALL {

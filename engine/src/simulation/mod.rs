@@ -41,8 +41,8 @@ use record::{Everything, Nothing, Recorder};
 
 pub(crate) use run::{Run, TrueRanges};
 pub use score::Score;
-pub(crate) use stops::bars_between;
 pub use signals::{Rules, Signals};
+pub(crate) use stops::bars_between;
 pub(crate) use tables::Tables;
 pub(crate) use tables::powers::Sums;
 pub use trade::{ExitReason, Side, Trade};

@@ -29,17 +29,20 @@ impl Part {
     }
 
     /// This part and the one that follows it.
+    ///
+    /// Written without branches: which of two parts is the higher nobody can guess.
+    #[inline(always)]
     fn then(&self, next: &Self) -> Self {
-        let across = next.lowest / self.highest;
-        let ratio = self.ratio.min(next.ratio).min(across);
-        let lowest = self.lowest.min(next.lowest);
-        if next.highest < self.highest {
-            return Self { lowest, ratio, ..*self };
-        }
+        let lesser = |a: f64, b: f64| if b < a { b } else { a };
+        let ratio = lesser(lesser(self.ratio, next.ratio), next.lowest / self.highest);
+        let lowest = lesser(self.lowest, next.lowest);
+        let rises = next.highest >= self.highest;
         // The stretch across ends in the next part, at its last high at the latest.
-        let across = next.last_high - self.last_high - 1;
-        let longest = self.longest.max(next.longest).max(across);
-        Self { highest: next.highest, lowest, ratio, last_high: next.last_high, longest }
+        let across = next.last_high.wrapping_sub(self.last_high).wrapping_sub(1);
+        let longest = if rises { self.longest.max(next.longest).max(across) } else { self.longest };
+        let highest = if rises { next.highest } else { self.highest };
+        let last_high = if rises { next.last_high } else { self.last_high };
+        Self { highest, lowest, ratio, last_high, longest }
     }
 }
 
@@ -81,53 +84,67 @@ impl Falls {
         parts * size_of::<Part>() + size_of_val(&self.next_high[..])
     }
 
-    /// Lets `drawdown` know the bars from `start` to `last`, both included, in which `shares` are held.
-    pub(crate) fn hold(&self, drawdown: &mut Drawdown, closes: &[f64], shares: f64, start: usize, last: usize) {
+    /// Lets `drawdown` know the bars from `start` to `last`, both included, in which `shares` are held: how deep they
+    /// fall, and if it is for `ALL` metrics how long.
+    #[inline(always)]
+    pub(crate) fn hold<const ALL: bool>(
+        &self,
+        drawdown: &mut Drawdown,
+        closes: &[f64],
+        shares: f64,
+        start: usize,
+        last: usize,
+    ) {
         let (first_block, last_block) = (start / BLOCK, last / BLOCK);
         if first_block == last_block {
-            closes[start..=last].iter().for_each(|close| drawdown.step(shares * close));
-            return;
+            return closes[start..=last].iter().for_each(|close| drawdown.step(shares * close));
         }
-        let mut add = |part: &Part, start: usize, end: usize| self.part(drawdown, closes, shares, part, start, end);
-        let (from, to) = (first_block + 1, last_block - 1);
-        add(&self.ends[start], start, from * BLOCK);
-        if from == to {
-            add(&self.ends[from * BLOCK], from * BLOCK, last_block * BLOCK);
-        } else if from < to {
-            let level = (from ^ to).ilog2() as usize;
-            let middle = (to >> level << level) * BLOCK;
-            add(&self.levels[level][from], from * BLOCK, middle);
-            add(&self.levels[level][to], middle, last_block * BLOCK);
+        let span = self.span(start, last);
+        let highest = shares * span.highest;
+        if self.near_ties && highest >= drawdown.peak() {
+            return closes[start..=last].iter().for_each(|close| drawdown.step(shares * close));
         }
-        add(&self.beginnings[last], last_block * BLOCK, last + 1);
+        drawdown.deepen(shares * span.lowest, span.ratio);
+        if highest < drawdown.peak() {
+            return drawdown.stay_below(last + 1 - start);
+        }
+        let last_high = span.last_high as usize;
+        if ALL && (drawdown.could_be_longest(last_high - start) || drawdown.is_longest(span.longest as usize)) {
+            self.follow(drawdown, closes, shares, start, last_high);
+        }
+        drawdown.rise(highest, last - last_high);
     }
 
-    /// One part, from bar `start` to `end`, not included.
-    fn part(&self, drawdown: &mut Drawdown, closes: &[f64], shares: f64, part: &Part, start: usize, end: usize) {
-        drawdown.deepen(shares * part.lowest, part.ratio);
-        let highest = shares * part.highest;
-        if highest < drawdown.peak() {
-            drawdown.stay_below(end - start);
-            return;
+    /// What is known of the bars from `start` to `last`, which lies in a later block.
+    #[inline(always)]
+    fn span(&self, start: usize, last: usize) -> Part {
+        let (from, to) = (start / BLOCK + 1, last / BLOCK - 1);
+        let mut span = self.ends[start];
+        if from == to {
+            span = span.then(&self.ends[from * BLOCK]);
+        } else if from < to {
+            let level = &self.levels[(from ^ to).ilog2() as usize];
+            span = span.then(&level[from]).then(&level[to]);
         }
-        if self.near_ties {
-            closes[start..end].iter().for_each(|close| drawdown.step(shares * close));
-            return;
+        span.then(&self.beginnings[last])
+    }
+
+    /// Follows the running maximum from `start` on: the first bar at which the one before is reached, and from there
+    /// from one new maximum to the next, up to `last_high`.
+    fn follow(&self, drawdown: &mut Drawdown, closes: &[f64], shares: f64, start: usize, last_high: usize) {
+        let peak = drawdown.peak();
+        let mut high = start;
+        // Block by block: of a bar, `ends` knows what its block holds from there on.
+        while shares * self.ends[high].highest < peak {
+            high = (high / BLOCK + 1) * BLOCK;
         }
-        let last_high = part.last_high as usize;
-        if drawdown.could_be_longest(last_high - start) || drawdown.is_longest(part.longest as usize) {
-            // The first bar at which the running maximum is reached, and from there from one new maximum to the next.
-            let peak = drawdown.peak();
-            let before = closes[start..].iter().take_while(|&close| shares * close < peak).count();
-            drawdown.stay_below(before);
-            let mut high = start + before;
-            while high < last_high {
-                let next = self.next_high[high] as usize;
-                drawdown.stretch(next - high - 1);
-                high = next;
-            }
+        high += closes[high..].iter().take_while(|&close| shares * close < peak).count();
+        drawdown.stay_below(high - start);
+        while high < last_high {
+            let next = self.next_high[high] as usize;
+            drawdown.stretch(next - high - 1);
+            high = next;
         }
-        drawdown.rise(highest, end - 1 - last_high);
     }
 }
 
