@@ -213,6 +213,25 @@ impl Strategy {
         Ok(self.prepare(columns, values)?.run(window).metrics())
     }
 
+    /// One run, and the same over each window by itself: [`Strategy::run`] and [`Strategy::run_window`] at the cost of
+    /// looking at the rules once.
+    ///
+    /// # Errors
+    /// Those of both.
+    pub fn run_with_windows(
+        &self,
+        columns: &mut Columns,
+        values: &[f64],
+        windows: &[Range<usize>],
+    ) -> Result<(Metrics, Vec<Metrics>), RunFailure> {
+        let all = 0..columns.bars().len();
+        let windows = windows.iter().map(|window| self.window(columns, window.clone()));
+        let windows = windows.collect::<Result<Vec<_>, RunFailure>>()?;
+        let prepared = self.prepare(columns, values)?;
+        let whole = prepared.run(all).metrics();
+        Ok((whole, windows.into_iter().map(|window| prepared.run(window).metrics()).collect()))
+    }
+
     /// The run of a window with its trades, whose bars are numbered as in the whole series, and its equity.
     ///
     /// # Errors

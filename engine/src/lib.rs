@@ -14,6 +14,7 @@
 
 pub mod backtest;
 pub mod bars;
+pub mod benchmark;
 pub mod columns;
 mod double_double;
 pub mod execution;
@@ -30,6 +31,7 @@ pub mod simulation;
 pub mod template;
 #[cfg(test)]
 mod test_bars;
+pub mod validation;
 
 /// Version of the engine. Results carry it, and only the same version promises the same bits.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

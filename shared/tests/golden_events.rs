@@ -7,10 +7,11 @@ use std::path::PathBuf;
 use indexmap::IndexMap;
 use jetsweep_engine::problem::Problem;
 use jetsweep_engine::simulation::{ExitReason, Side};
+use jetsweep_engine::validation::Segment;
 use jetsweep_shared::events::{
-    BatchState, BatchStatus, Begin, Cancelled, Control, ControlAction, DataPin, Event, EventError, Job, Outcome,
-    ReplayInput, ReplayReply, ReplayRequest, RunsFailed, Sealed, ShardResult, Timing, TradeRow, VERSION, decode,
-    encode,
+    BatchState, BatchStatus, Begin, Benchmark, Cancelled, Control, ControlAction, DataPin, Event, EventError, Job,
+    Outcome, ReplayInput, ReplayReply, ReplayRequest, RunsFailed, Sealed, ShardResult, Timing, TradeRow, VERSION,
+    WindowBars, Windows, decode, encode,
 };
 use jetsweep_shared::ids::{BatchId, Priority, Symbol};
 use jetsweep_shared::plan::{Plan, RunRange, StrategyPlan};
@@ -33,6 +34,12 @@ template = "sma_cross"
 fast = { from = 5, to = 15, step = 5 }
 slow = [20, 50]
 where = "fast * 3 <= slow"
+"#;
+
+const VALIDATION: &str = r#"
+[validation]
+walk_forward = { train = "3y", test = "18mo", step = "1y", anchored = true }
+purge = 5
 "#;
 
 fn golden(name: &str) -> PathBuf {
@@ -98,6 +105,8 @@ fn result() -> ShardResult {
             code: "panic".to_owned(),
             message: "index out of bounds".to_owned(),
         }],
+        windows: None,
+        benchmark: None,
         data_digest: Some("00ff".to_owned()),
         spec_digest: "ab12".to_owned(),
         engine_version: "0.1.0".to_owned(),
@@ -124,15 +133,29 @@ fn job() {
             first_point: 0,
             runs: RunRange { start: 4, count: 4 },
             execution: spec.execution.clone(),
+            validation: None,
             data: spec.data.clone(),
             spec_digest: "ab12".to_owned(),
         },
+    );
+    let windows = spec::read(format!("{SPEC}\n{VALIDATION}").as_bytes()).unwrap().resolve().unwrap();
+    agrees(
+        "job_validation",
+        &Job { validation: windows.validation, ..decode(&std::fs::read(golden("job")).unwrap()).unwrap() },
     );
 }
 
 #[test]
 fn shard_result() {
     agrees("result", &result());
+    let bars = |segment, from, to| WindowBars { window: 0, segment, from: at(from), to: at(to) };
+    let windows = Windows {
+        windows: vec![bars(Segment::Train, 0, 1), bars(Segment::Test, 2, 3)],
+        metrics: IndexMap::from([("sharpe".to_owned(), vec![Some(0.5), Some(-0.25), None, None])]),
+    };
+    let benchmark =
+        Benchmark { metrics: IndexMap::from([("total_return".to_owned(), vec![Some(1.5), Some(0.25), None])]) };
+    agrees("result_windows", &ShardResult { windows: Some(windows), benchmark: Some(benchmark), ..result() });
     let dead = Outcome::Dead { code: "child_died".to_owned(), message: "killed by signal 9".to_owned() };
     agrees(
         "result_dead",

@@ -12,3 +12,4 @@ mod refusals;
 mod sql;
 mod support;
 mod topology;
+mod windows;

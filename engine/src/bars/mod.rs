@@ -13,6 +13,8 @@ mod time;
 
 pub use error::{BarsError, Fault};
 pub use series::{Bars, BarsColumns};
+#[cfg(test)]
+pub(crate) use time::start_of as start_of_date;
 
 /// Milliseconds in a day, the unit of timestamps being the millisecond.
 pub(crate) const DAY_MS: i64 = 24 * 60 * 60 * 1000;

@@ -154,9 +154,25 @@ impl Bars {
     /// are those of the bars that remain, as if the file had no others. May be empty.
     pub fn between(&self, from: Option<Date>, to: Option<Date>) -> Self {
         let timestamps = self.timestamps();
-        let first = from.map_or(0, |day| timestamps.partition_point(|&at| at < time::start_of(day)));
+        let first = from.map_or(0, |day| self.first_from(day));
         let end = to.map_or(self.len(), |day| timestamps.partition_point(|&at| at < time::start_of(day) + DAY_MS));
         Self::from_valid(self.columns.slice(first.min(end)..end))
+    }
+
+    /// The first bar on a date or after it; the number of bars if there is none.
+    pub(crate) fn first_from(&self, date: Date) -> usize {
+        let start = time::start_of(date);
+        self.timestamps().partition_point(|&at| at < start)
+    }
+
+    /// The date of the first bar.
+    pub(crate) fn first_date(&self) -> Option<Date> {
+        self.timestamps().first().and_then(|at| time::civil(*at)).map(|at| at.date())
+    }
+
+    /// The date of the last bar.
+    pub(crate) fn last_date(&self) -> Option<Date> {
+        self.timestamps().last().and_then(|at| time::civil(*at)).map(|at| at.date())
     }
 
     /// Bars a year, to annualise with.

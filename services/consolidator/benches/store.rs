@@ -244,6 +244,8 @@ fn result(begin: &Begin, shard: u32) -> ShardResult {
         block_squares: blocks(200),
         runtime_us: planned.runs.numbers().map(|run| value(run, 300).abs() * 100.0).collect(),
         failed: Vec::new(),
+        windows: None,
+        benchmark: None,
         data_digest: Some("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef".to_owned()),
         spec_digest: begin.spec_digest.clone(),
         engine_version: "bench".to_owned(),

@@ -131,8 +131,13 @@ impl Database {
             }
             opened => opened?,
         };
-        schema::check(&connection, path)?;
-        Ok(Self { connection, path: path.to_owned(), registration })
+        if schema::check(&connection, path)? == schema::VERSION {
+            return Ok(Self { connection, path: path.to_owned(), registration });
+        }
+        // Its writer was an earlier jetsweep: questions are asked of the tables and views of this one.
+        drop(connection);
+        schema::create_or_check(&open(path, read_write(resources)?)?, path)?;
+        Ok(Self { connection: open_read_only(path, resources)?, path: path.to_owned(), registration })
     }
 
     /// The same database with a connection of its own.

@@ -36,5 +36,5 @@ pub use query::{QueryError, Row, Rows};
 pub use reader::{ReadError, Reader, plan_sql, row_sql};
 pub use schema::{VERSION as SCHEMA_VERSION, result_columns};
 pub use service::{ConsolidatorError, run};
-pub use summary::{BatchSummary, BestRun, FailureReason, StrategyMedians, summary_sql};
+pub use summary::{BatchSummary, BestRun, FailureReason, OutOfSample, StrategyMedians, summary_sql};
 pub use writer::WriterError;

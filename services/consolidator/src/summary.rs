@@ -49,6 +49,9 @@ pub struct BatchSummary {
     pub failures: Vec<FailureReason>,
     /// Medians by strategy, by name.
     pub strategies: Vec<StrategyMedians>,
+    /// What the best in train did in test, by strategy; empty where the spec has no windows.
+    #[serde(default)]
+    pub out_of_sample: Vec<OutOfSample>,
     /// The ten best by Sharpe, the best first; runs without a Sharpe are not among them.
     pub best: Vec<BestRun>,
 }
@@ -87,6 +90,31 @@ pub struct StrategyMedians {
     pub trade_count: Option<f64>,
     /// Share of the runs whose `total_return` is above 0.
     pub profitable_share: Option<f64>,
+    /// Median of what buying and holding the runs' symbols returns.
+    #[serde(default)]
+    pub benchmark_return: Option<f64>,
+    /// Share of the runs whose `total_return` is above that of buying and holding their symbol.
+    #[serde(default)]
+    pub beats_benchmark_share: Option<f64>,
+}
+
+/// What became, out of sample, of the runs of one strategy that were the best in train.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OutOfSample {
+    /// The strategy.
+    pub strategy: String,
+    /// Windows, over all symbols.
+    pub windows: u64,
+    /// Median of the chosen runs' `sharpe` in train.
+    pub train_sharpe: Option<f64>,
+    /// Median of their `sharpe` in test.
+    pub test_sharpe: Option<f64>,
+    /// Median of their `total_return` in test.
+    pub test_return: Option<f64>,
+    /// Median of what buying and holding returned in the same test segments.
+    pub benchmark_return: Option<f64>,
+    /// Share of the windows whose chosen run did better than that.
+    pub beats_benchmark_share: Option<f64>,
 }
 
 /// One of the best runs.
@@ -116,6 +144,9 @@ pub struct BestRun {
     pub profit_factor: Option<f64>,
     /// Its `trade_count`.
     pub trade_count: Option<i64>,
+    /// What buying and holding its symbol returns.
+    #[serde(default)]
+    pub benchmark_return: Option<f64>,
 }
 
 /// The statement whose one row is a batch's [`BatchSummary`]; no row when there is no such batch.
@@ -135,18 +166,27 @@ pub fn summary_sql(batch: &BatchId) -> String {
              coalesce((SELECT list({{
                      'strategy': strategy, 'succeeded': succeeded, 'sharpe': median_sharpe,
                      'total_return': median_total_return, 'max_drawdown': median_max_drawdown,
-                     'trade_count': median_trade_count, 'profitable_share': profitable_share
+                     'trade_count': median_trade_count, 'profitable_share': profitable_share,
+                     'benchmark_return': median_benchmark_return, 'beats_benchmark_share': beats_benchmark_share
                  }} ORDER BY strategy)
                  FROM strategy_summary WHERE {of_batch}), []) AS strategies,
+             coalesce((SELECT list({{
+                     'strategy': strategy, 'windows': windows, 'train_sharpe': median_train_sharpe,
+                     'test_sharpe': median_test_sharpe, 'test_return': median_test_return,
+                     'benchmark_return': median_benchmark_return, 'beats_benchmark_share': beats_benchmark_share
+                 }} ORDER BY strategy)
+                 FROM walk_forward_summary WHERE {of_batch}), []) AS out_of_sample,
              -- As JSON, within which the parameters are values and no text.
              coalesce((SELECT to_json(list({{
                      'run': run, 'symbol': symbol, 'strategy': strategy, 'params': params, 'sharpe': sharpe,
                      'sortino_ratio': sortino_ratio, 'total_return': total_return, 'cagr': cagr,
                      'max_drawdown': max_drawdown, 'win_rate': win_rate, 'profit_factor': profit_factor,
-                     'trade_count': trade_count
+                     'trade_count': trade_count, 'benchmark_return': benchmark_return
                  }} ORDER BY sharpe DESC, run))
                  FROM (SELECT * FROM backtest_results WHERE {of_batch} AND sharpe IS NOT NULL
-                     ORDER BY sharpe DESC, run LIMIT {BEST})), '[]'::JSON) AS best
+                     ORDER BY sharpe DESC, run LIMIT {BEST})
+                 LEFT JOIN (SELECT symbol, total_return AS benchmark_return FROM benchmarks
+                     WHERE {of_batch} AND segment = 'full') USING (symbol)), '[]'::JSON) AS best
          FROM batches WHERE {of_batch}"
     )
 }

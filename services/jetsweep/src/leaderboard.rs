@@ -20,7 +20,7 @@ struct Column {
     text: fn(&BestRun) -> String,
 }
 
-const COLUMNS: [Column; 11] = [
+const COLUMNS: [Column; 12] = [
     // As `jetsweep replay` takes it.
     Column::new("run", Align::Right, |run| run.run.to_string()),
     Column::new("symbol", Align::Left, |run| run.symbol.clone()),
@@ -29,6 +29,7 @@ const COLUMNS: [Column; 11] = [
     Column::new("sharpe", Align::Right, |run| format!("{:.2}", run.sharpe)),
     Column::new("sortino", Align::Right, |run| ratio(run.sortino_ratio)).wide(),
     Column::new("return", Align::Right, |run| percent(run.total_return)).wide(),
+    Column::new("buy and hold", Align::Right, |run| percent(run.benchmark_return)).wide(),
     Column::new("cagr", Align::Right, |run| percent(run.cagr)),
     Column::new("drawdown", Align::Right, |run| percent(run.max_drawdown)),
     Column::new("wins", Align::Right, |run| percent(run.win_rate)).wide(),

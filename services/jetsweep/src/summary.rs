@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use jetsweep_consolidator::{BatchSummary, BestRun, FailureReason, StrategyMedians};
+use jetsweep_consolidator::{BatchSummary, BestRun, FailureReason, OutOfSample, StrategyMedians};
 use jetsweep_engine::metrics::Metric;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -47,6 +47,7 @@ pub(crate) struct Document<'a> {
     workers: u64,
     failures: &'a [FailureReason],
     strategies: &'a [StrategyMedians],
+    out_of_sample: &'a [OutOfSample],
     best: &'a [BestRun],
 }
 
@@ -69,6 +70,7 @@ impl<'a> From<&'a BatchSummary> for Document<'a> {
             workers: summary.workers,
             failures: &summary.failures,
             strategies: &summary.strategies,
+            out_of_sample: &summary.out_of_sample,
             best: &summary.best,
         }
     }
@@ -79,6 +81,7 @@ pub(crate) fn write(summary: &BatchSummary, out: &mut dyn Write, look: Look) -> 
     write_counts(summary, out, look)?;
     write_failures(&summary.failures, out, look)?;
     write_strategies(&summary.strategies, out, look)?;
+    write_out_of_sample(&summary.out_of_sample, out, look)?;
     leaderboard::write(&summary.best, out, look)
 }
 
@@ -132,6 +135,8 @@ fn write_strategies(strategies: &[StrategyMedians], out: &mut dyn Write, look: L
         ("drawdown", Align::Right),
         ("trades", Align::Right),
         ("profitable", Align::Right),
+        ("buy and hold", Align::Right),
+        ("beat it", Align::Right),
     ];
     let mut table = Table::new(look, columns);
     for medians in strategies {
@@ -144,6 +149,37 @@ fn write_strategies(strategies: &[StrategyMedians], out: &mut dyn Write, look: L
             // A median of counts may lie between two of them.
             medians.trade_count.map_or_else(|| "-".to_owned(), |count| format!("{count:.0}")),
             percent(medians.profitable_share),
+            metric_text(Metric::TotalReturn, medians.benchmark_return),
+            percent(medians.beats_benchmark_share),
+        ]);
+    }
+    writeln!(out, "\n{table}")
+}
+
+/// What the best in train did in test; nothing when the spec has no windows.
+pub(crate) fn write_out_of_sample(strategies: &[OutOfSample], out: &mut dyn Write, look: Look) -> io::Result<()> {
+    if strategies.is_empty() {
+        return Ok(());
+    }
+    let columns = [
+        ("best in train", Align::Left),
+        ("windows", Align::Right),
+        ("train sharpe", Align::Right),
+        ("test sharpe", Align::Right),
+        ("test return", Align::Right),
+        ("buy and hold", Align::Right),
+        ("beat it", Align::Right),
+    ];
+    let mut table = Table::new(look, columns);
+    for medians in strategies {
+        table.row([
+            medians.strategy.clone(),
+            grouped(medians.windows),
+            metric_text(Metric::Sharpe, medians.train_sharpe),
+            metric_text(Metric::Sharpe, medians.test_sharpe),
+            metric_text(Metric::TotalReturn, medians.test_return),
+            metric_text(Metric::TotalReturn, medians.benchmark_return),
+            percent(medians.beats_benchmark_share),
         ]);
     }
     writeln!(out, "\n{table}")
@@ -169,7 +205,12 @@ mod tests {
             ],
             "strategies": [
                 {"strategy": "sma_cross", "succeeded": 990, "sharpe": 0.41, "total_return": 1.25,
-                 "max_drawdown": -0.5, "trade_count": 101.5, "profitable_share": 0.9}
+                 "max_drawdown": -0.5, "trade_count": 101.5, "profitable_share": 0.9,
+                 "benchmark_return": 1.5, "beats_benchmark_share": 0.25}
+            ],
+            "out_of_sample": [
+                {"strategy": "sma_cross", "windows": 17, "train_sharpe": 1.1, "test_sharpe": 0.3,
+                 "test_return": 0.02, "benchmark_return": 0.08, "beats_benchmark_share": 0.3}
             ],
             "best": [
                 {"run": 42, "symbol": "AAPL", "strategy": "sma_cross", "params": {"fast": 10, "slow": 30},

@@ -28,6 +28,7 @@ fn spec(template: &str, axes: [(&str, Axis); 2]) -> ResolvedSpec {
         symbols: vec!["SPY".parse().unwrap()],
         strategies: vec![StrategySpec { name: template.name().to_owned(), template, grid }],
         execution: Execution { commission: 0.001, ..Execution::default() },
+        validation: None,
     }
 }
 
@@ -72,6 +73,8 @@ fn compute(spec: &ResolvedSpec, shard: ShardPlan) -> ShardResult {
         block_squares,
         runtime_us,
         failed: Vec::new(),
+        windows: None,
+        benchmark: None,
         data_digest: Some("0".repeat(64)),
         spec_digest: "0".repeat(64),
         engine_version: jetsweep_engine::VERSION.to_owned(),

@@ -29,6 +29,7 @@ fn a_million_runs_are_planned_in_little_memory() {
         symbols: (0..26).map(|i| format!("S{i}").parse().unwrap()).collect(),
         strategies: vec![StrategySpec { name: "sma_cross".to_owned(), template, grid }],
         execution: Execution::default(),
+        validation: None,
     };
     let before = memory("VmRSS");
     let plan = plan(&spec, &PlanOptions::from_config(&Config::default())).unwrap();

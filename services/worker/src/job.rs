@@ -182,6 +182,8 @@ impl Shard {
             block_squares: Vec::new(),
             runtime_us: Vec::new(),
             failed: Vec::new(),
+            windows: None,
+            benchmark: None,
             data_digest: None,
             spec_digest: self.spec_digest,
             engine_version: jetsweep_engine::VERSION.to_owned(),

@@ -3,6 +3,7 @@
 //! A pure function of job and bars, apart from the clock: times, and a deadline that is looked at between runs.
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::Once;
@@ -12,10 +13,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use indexmap::IndexMap;
 use jetsweep_engine::backtest::{RunFailure, Strategy};
+use jetsweep_engine::benchmark::buy_and_hold;
 use jetsweep_engine::columns::Columns;
 use jetsweep_engine::metrics::{BLOCKS, Metric, Metrics};
 use jetsweep_engine::problem::Problem;
-use jetsweep_shared::events::{self, Job, Outcome, RunsFailed, ShardResult, Timing};
+use jetsweep_shared::events::{self, Benchmark, Job, Outcome, RunsFailed, ShardResult, Timing, WindowBars, Windows};
 use jetsweep_shared::plan::RunRange;
 use jiff::Timestamp;
 
@@ -124,8 +126,9 @@ pub(crate) fn compute(
         .map_err(|problems| Failure::fatal(code::INVALID_STRATEGY, list(&problems)))?;
     let points =
         job.strategy.grid.points(template).map_err(|problems| Failure::fatal(code::INVALID_GRID, list(&problems)))?;
+    let windows = Segments::of(job, input);
     let mut walk = points.walk(job.cursor, job.first_point);
-    let mut rows = Rows::new(job, template.params().keys());
+    let mut rows = Rows::new(job, template.params().keys(), windows.as_ref().map_or(0, |windows| windows.ranges.len()));
     for index in 0..job.runs.count {
         if limits.is_cancelled.load(Ordering::Relaxed) {
             return Ok(Ending::Cancelled);
@@ -138,18 +141,24 @@ pub(crate) fn compute(
             return Err(Failure::fatal(code::INVALID_GRID, message));
         };
         let run_start = Instant::now();
-        let outcome = match input {
-            Input::Unusable { failure, .. } => Err(failure.clone()),
-            Input::Bars(_) if run_start >= limits.deadline => Err(not_reached(limits.allowed)),
-            Input::Bars(bars) => run(&strategy, slot, bars, values),
+        let outcome = match (input, &windows) {
+            (Input::Unusable { failure, .. }, _) | (Input::Bars(_), Err(failure)) => Err(failure.clone()),
+            (Input::Bars(_), _) if run_start >= limits.deadline => Err(not_reached(limits.allowed)),
+            (Input::Bars(bars), Ok(windows)) => run(&strategy, slot, bars, values, &windows.ranges),
         };
         rows.push(values, outcome, run_start.elapsed());
     }
+    let benchmark = match (input, &windows) {
+        (Input::Bars(bars), Ok(windows)) if job.first_point == 0 => benchmark(job, slot, bars, &windows.ranges),
+        _ => None,
+    };
     let digest = match input {
         Input::Bars(bars) => Some(bars.digest.clone()),
         Input::Unusable { digest, .. } => digest.clone(),
     };
-    let mut result = rows.into_result(job, digest, worker);
+    let windows = windows.ok().filter(|_| job.validation.is_some()).map(|windows| windows.bars);
+    let mut result = rows.into_result(job, windows, digest, worker);
+    result.benchmark = benchmark;
     result.timing.compute_us = micros(start.elapsed());
     Ok(Ending::Computed(result))
 }
@@ -159,18 +168,61 @@ fn not_reached(allowed: Duration) -> RunFailure {
     RunFailure::new(code::TIMEOUT, message)
 }
 
+/// The segments of windows that each run is scored on beside the whole period.
+#[derive(Debug, Default)]
+struct Segments {
+    /// As the result names them.
+    bars: Vec<WindowBars>,
+    /// As the engine does.
+    ranges: Vec<Range<usize>>,
+}
+
+impl Segments {
+    /// Those of the job's bars; none without bars.
+    fn of(job: &Job, input: &Input) -> Result<Self, RunFailure> {
+        let (Some(validation), Input::Bars(shared)) = (&job.validation, input) else { return Ok(Self::default()) };
+        let at = |bar: usize| Timestamp::from_millisecond(shared.bars.timestamps()[bar]).unwrap_or_default();
+        let windows = validation.windows(&shared.bars)?;
+        let bars = windows.iter().map(|window| WindowBars {
+            window: window.number,
+            segment: window.segment,
+            from: at(window.bars.start),
+            to: at(window.bars.end - 1),
+        });
+        Ok(Self { bars: bars.collect(), ranges: windows.iter().map(|window| window.bars.clone()).collect() })
+    }
+}
+
+/// The metrics of one run over the whole period, and over each window.
+type Scored = (Metrics, Vec<Metrics>);
+
 /// One run. A panic within it is its failure.
-fn run(strategy: &Strategy, slot: &mut SlotColumns, bars: &SharedBars, values: &[f64]) -> Result<Metrics, RunFailure> {
+fn run(
+    strategy: &Strategy,
+    slot: &mut SlotColumns,
+    bars: &SharedBars,
+    values: &[f64],
+    windows: &[Range<usize>],
+) -> Result<Scored, RunFailure> {
     let columns = slot.of(bars);
-    let metrics = catch_panic(|| strategy.run(columns, values)).unwrap_or_else(|message| {
+    let scored = catch_panic(|| strategy.run_with_windows(columns, values, windows)).unwrap_or_else(|message| {
         slot.forget();
         Err(RunFailure::new(code::PANIC, message))
     })?;
     let is_finite = |sums: &[f64; BLOCKS]| sums.iter().all(|sum| sum.is_finite());
-    if is_finite(&metrics.block_returns) && is_finite(&metrics.block_squares) {
-        return Ok(metrics);
+    if is_finite(&scored.0.block_returns) && is_finite(&scored.0.block_squares) {
+        return Ok(scored);
     }
     Err(RunFailure::new(code::OVERFLOW, "the run's returns are too large for 64-bit floats"))
+}
+
+/// Buying and holding the bars; `None` where that has no metrics, as with a commission that eats all cash.
+fn benchmark(job: &Job, slot: &mut SlotColumns, bars: &SharedBars, windows: &[Range<usize>]) -> Option<Benchmark> {
+    let strategy = buy_and_hold(&job.execution).ok()?;
+    let (whole, each) = run(&strategy, slot, bars, &[], windows).ok()?;
+    let column = |metric: &Metric| [&whole].into_iter().chain(&each).map(|metrics| metrics.get(*metric)).collect();
+    let metrics = Metric::ALL.iter().map(|metric| (metric.name().to_owned(), column(metric)));
+    Some(Benchmark { metrics: metrics.collect() })
 }
 
 fn list(problems: &[Problem]) -> String {
@@ -180,8 +232,11 @@ fn list(problems: &[Problem]) -> String {
 /// The rows of a shard as they come, one column a name.
 struct Rows {
     first_run: u64,
+    /// Segments of windows of each run.
+    segments: usize,
     params: IndexMap<String, Vec<f64>>,
     metrics: Vec<Vec<Option<f64>>>,
+    window_metrics: Vec<Vec<Option<f64>>>,
     block_returns: Vec<[f64; BLOCKS]>,
     block_squares: Vec<[f64; BLOCKS]>,
     runtime_us: Vec<f64>,
@@ -189,14 +244,16 @@ struct Rows {
 }
 
 impl Rows {
-    fn new<'a>(job: &Job, params: impl Iterator<Item = &'a String>) -> Self {
+    fn new<'a>(job: &Job, params: impl Iterator<Item = &'a String>, segments: usize) -> Self {
         // A job may claim any number of runs; memory is taken as they come.
         const MOST_RESERVED: usize = 4096;
         let rows = (job.runs.count as usize).min(MOST_RESERVED);
         Self {
             first_run: job.runs.start,
+            segments,
             params: params.map(|name| (name.clone(), Vec::with_capacity(rows))).collect(),
             metrics: Metric::ALL.iter().map(|_| Vec::with_capacity(rows)).collect(),
+            window_metrics: Metric::ALL.iter().map(|_| Vec::with_capacity(rows * segments)).collect(),
             block_returns: Vec::with_capacity(rows),
             block_squares: Vec::with_capacity(rows),
             runtime_us: Vec::with_capacity(rows),
@@ -204,16 +261,19 @@ impl Rows {
         }
     }
 
-    fn push(&mut self, values: &[f64], outcome: Result<Metrics, RunFailure>, time: Duration) {
+    fn push(&mut self, values: &[f64], outcome: Result<Scored, RunFailure>, time: Duration) {
         for (column, value) in self.params.values_mut().zip(values) {
             column.push(*value);
         }
         let run = self.first_run + self.runtime_us.len() as u64;
         self.runtime_us.push(time.as_nanos() as f64 / 1000.0);
         match outcome {
-            Ok(metrics) => {
+            Ok((metrics, windows)) => {
                 for (column, metric) in self.metrics.iter_mut().zip(Metric::ALL) {
                     column.push(metrics.get(*metric));
+                }
+                for (column, metric) in self.window_metrics.iter_mut().zip(Metric::ALL) {
+                    column.extend(windows.iter().map(|window| window.get(*metric)));
                 }
                 self.block_returns.push(metrics.block_returns);
                 self.block_squares.push(metrics.block_squares);
@@ -221,6 +281,9 @@ impl Rows {
             Err(failure) => {
                 for column in &mut self.metrics {
                     column.push(None);
+                }
+                for column in &mut self.window_metrics {
+                    column.resize(column.len() + self.segments, None);
                 }
                 self.block_returns.push([0.0; BLOCKS]);
                 self.block_squares.push([0.0; BLOCKS]);
@@ -243,8 +306,14 @@ impl Rows {
         self.failed.push(RunsFailed { runs, code: failure.code, message: failure.message });
     }
 
-    fn into_result(self, job: &Job, data_digest: Option<String>, worker: &str) -> ShardResult {
-        let metrics = Metric::ALL.iter().map(|metric| metric.name().to_owned()).zip(self.metrics).collect();
+    fn into_result(
+        self,
+        job: &Job,
+        windows: Option<Vec<WindowBars>>,
+        data_digest: Option<String>,
+        worker: &str,
+    ) -> ShardResult {
+        let named = |columns: Vec<_>| Metric::ALL.iter().map(|metric| metric.name().to_owned()).zip(columns).collect();
         ShardResult {
             version: events::VERSION,
             batch_id: job.batch_id.clone(),
@@ -255,11 +324,13 @@ impl Rows {
             runs: job.runs,
             outcome: Outcome::Computed,
             params: self.params,
-            metrics,
+            metrics: named(self.metrics),
             block_returns: self.block_returns,
             block_squares: self.block_squares,
             runtime_us: self.runtime_us,
             failed: self.failed,
+            windows: windows.map(|windows| Windows { windows, metrics: named(self.window_metrics) }),
+            benchmark: None,
             data_digest,
             spec_digest: job.spec_digest.clone(),
             engine_version: jetsweep_engine::VERSION.to_owned(),

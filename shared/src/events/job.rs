@@ -1,6 +1,7 @@
 //! The message that asks for one shard.
 
 use jetsweep_engine::execution::Execution;
+use jetsweep_engine::validation::Validation;
 use serde::{Deserialize, Serialize};
 
 use super::Event;
@@ -33,6 +34,9 @@ pub struct Job {
     pub runs: RunRange,
     /// Execution rules of every run.
     pub execution: Execution,
+    /// Windows that each run is scored on beside the whole period.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<Validation>,
     /// Where the bars come from.
     pub data: DataRef,
     /// Digest of the batch's resolved spec.

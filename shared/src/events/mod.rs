@@ -24,6 +24,7 @@ mod replay;
 mod result;
 mod service;
 mod status;
+mod windows;
 
 pub use batch::{Begin, Cancelled, Sealed};
 pub use control::{Control, ControlAction, DataPin};
@@ -32,6 +33,7 @@ pub use replay::{ReplayInput, ReplayReply, ReplayRequest, TradeRow};
 pub use result::{Outcome, RunsFailed, ShardResult, Timing};
 pub use service::{ErrorReply, QueryRequest, SubmitReply, ValidateReply};
 pub use status::{BatchState, BatchStatus};
+pub use windows::{Benchmark, WindowBars, Windows};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

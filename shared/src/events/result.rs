@@ -5,7 +5,7 @@ use jetsweep_engine::metrics::BLOCKS;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Event;
+use super::{Benchmark, Event, Windows};
 use crate::ids::{BatchId, Symbol};
 use crate::plan::RunRange;
 
@@ -83,6 +83,12 @@ pub struct ShardResult {
     /// Runs without metrics.
     #[serde(default)]
     pub failed: Vec<RunsFailed>,
+    /// The runs over windows, when the spec has them and bars could be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub windows: Option<Windows>,
+    /// What the runs are compared with; only in the first shard of each strategy over a symbol.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub benchmark: Option<Benchmark>,
     /// Digest of the bars; absent when they could not be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_digest: Option<String>,
@@ -129,6 +135,12 @@ impl Event for ShardResult {
                     return Err(format!("{name} has {length} values for {count} runs"));
                 }
             }
+        }
+        if let Some(windows) = &self.windows {
+            windows.check(count)?;
+        }
+        if let Some(benchmark) = &self.benchmark {
+            benchmark.check(self.windows.as_ref().map_or(0, |windows| windows.windows.len()))?;
         }
         for failed in &self.failed {
             if failed.runs.start < self.runs.start || failed.runs.end() > self.runs.end() {

@@ -91,7 +91,7 @@ fn distance(section: Section<'_>, key: &str, problems: &mut Problems) -> Option<
 }
 
 /// A whole number, when the key is there.
-fn whole(section: Section<'_>, key: &str, problems: &mut Problems) -> Option<u32> {
+pub(super) fn whole(section: Section<'_>, key: &str, problems: &mut Problems) -> Option<u32> {
     const WANTED: &str = "a whole number";
     let number = section.number(key, WANTED, problems)?;
     let fits = number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number);
@@ -103,7 +103,7 @@ fn whole(section: Section<'_>, key: &str, problems: &mut Problems) -> Option<u32
 }
 
 /// `true` or `false`, when the key is there.
-fn yes_or_no(section: Section<'_>, key: &str, problems: &mut Problems) -> Option<bool> {
+pub(super) fn yes_or_no(section: Section<'_>, key: &str, problems: &mut Problems) -> Option<bool> {
     match &section.table.get(key)?.value {
         Value::Bool(value) => Some(*value),
         other => {

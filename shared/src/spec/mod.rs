@@ -22,6 +22,7 @@
 //! | `universe.symbols` | list of symbols | required |
 //! | `universe.symbols_file` | in place of it: a file with one a line, or a CSV with symbols first | |
 //! | `execution.*` | [`Execution`]: cash, commission, slippage, fill, end, ... | as there |
+//! | `validation.*` | `holdout` or `walk_forward`, and `purge`: [`Validation`] | no windows |
 //! | `strategy[].template` | built-in template, file ending in `.toml`, or a table with a template | required |
 //! | `strategy[].name` | unique within the sweep | the template's name |
 //! | `strategy[].where` | condition on parameters, beside the template's own | none |
@@ -39,10 +40,12 @@ mod strategy;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tree;
+mod validation;
 
 use jetsweep_engine::execution::Execution;
 use jetsweep_engine::grid::Grid;
 use jetsweep_engine::template::Template;
+use jetsweep_engine::validation::Validation;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -92,6 +95,9 @@ pub struct ResolvedSpec {
     pub strategies: Vec<StrategySpec>,
     /// Execution rules of every run.
     pub execution: Execution,
+    /// Windows that each run is scored on beside the whole period.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<Validation>,
 }
 
 impl ResolvedSpec {

@@ -10,6 +10,7 @@ use super::execution;
 use super::reader::{Problems, Section, quote};
 use super::strategy;
 use super::tree::{Table, Value};
+use super::validation;
 use super::{DataRef, ResolvedSpec};
 use crate::ids::{Priority, Symbol};
 
@@ -31,7 +32,7 @@ const LONGEST_SOURCE: usize = 512;
 /// What stands for the symbol in a `source`.
 const SYMBOL: &str = "{symbol}";
 
-const TOP_KEYS: [&str; 6] = ["name", "priority", "data", "universe", "execution", "strategy"];
+const TOP_KEYS: [&str; 7] = ["name", "priority", "data", "universe", "execution", "validation", "strategy"];
 const DATA_KEYS: [&str; 3] = ["source", "from", "to"];
 const UNIVERSE_KEYS: [&str; 2] = ["symbols", "symbols_file"];
 
@@ -53,10 +54,11 @@ impl SpecDocument {
         let symbols = universe(top, &mut problems);
         let data = data(top, symbols.len(), &mut problems);
         let execution = execution::read(top, &mut problems);
+        let validation = validation::read(top, &mut problems);
         let strategies = strategy::read_all(top, &mut problems);
 
         let (Some(data), true) = (data, problems.is_empty()) else { return Err(problems.into_vec()) };
-        let resolved = ResolvedSpec { name, data, symbols, strategies, execution };
+        let resolved = ResolvedSpec { name, data, symbols, strategies, execution, validation };
         let bytes = resolved.canonical_json().len();
         if bytes > MAX_RESOLVED_BYTES {
             let message = format!(

@@ -3,6 +3,8 @@
 //! | table | one row | written |
 //! |---|---|---|
 //! | `backtest_results` | a run that succeeded, failed or is dead | with its shard's marker |
+//! | `window_results` | a run over one segment of a window, where the spec has windows | with the run's row |
+//! | `benchmarks` | buying and holding a symbol, over the whole period or one segment | with the symbol's first shard |
 //! | `batches` | a batch, with its plan and counts | with every commit that changes it |
 //! | `shards` | a marker: this shard's runs are terminal | with its rows |
 //! | `position` | the stream read, and how far | with every commit |
@@ -20,8 +22,8 @@ use jetsweep_engine::metrics::{BLOCKS, Kind, Metric};
 
 use crate::database::DatabaseError;
 
-/// Version of the tables. A program refuses a database of a later one.
-pub const VERSION: i64 = 1;
+/// Version of the tables. A program refuses a database of a later one, and brings one of an earlier one up to it.
+pub const VERSION: i64 = 2;
 
 /// Columns of `backtest_results` before the metrics, with their types.
 const COLUMNS_BEFORE_METRICS: [(&str, &str); 9] = [
@@ -44,6 +46,30 @@ const COLUMNS_AFTER_BLOCKS: [(&str, &str); 6] = [
     ("engine_version", "VARCHAR NOT NULL"),
     ("spec_digest", "VARCHAR NOT NULL"),
     ("timestamp", "TIMESTAMP NOT NULL"),
+];
+
+/// Columns of `window_results` before the metrics, with their types.
+const COLUMNS_OF_WINDOWS: [(&str, &str); 9] = [
+    ("batch_id", "VARCHAR NOT NULL"),
+    ("run", "BIGINT NOT NULL"),
+    ("generation", "BIGINT NOT NULL"),
+    ("symbol", "VARCHAR NOT NULL"),
+    ("strategy", "VARCHAR NOT NULL"),
+    ("window_number", "BIGINT NOT NULL"),
+    ("segment", "VARCHAR NOT NULL"),
+    ("segment_start", "TIMESTAMP NOT NULL"),
+    ("segment_end", "TIMESTAMP NOT NULL"),
+];
+
+/// Columns of `benchmarks` before the metrics, with their types. The whole period has no window and no times.
+const COLUMNS_OF_BENCHMARKS: [(&str, &str); 7] = [
+    ("batch_id", "VARCHAR NOT NULL"),
+    ("generation", "BIGINT NOT NULL"),
+    ("symbol", "VARCHAR NOT NULL"),
+    ("window_number", "BIGINT"),
+    ("segment", "VARCHAR NOT NULL"),
+    ("segment_start", "TIMESTAMP"),
+    ("segment_end", "TIMESTAMP"),
 ];
 
 const OTHER_TABLES: &str = "
@@ -85,44 +111,60 @@ CREATE TABLE position (
 CREATE TABLE schema_version (version BIGINT NOT NULL);
 ";
 
+/// A column's name and type.
+type Column = (&'static str, String);
+
 /// Names and types of the columns of `backtest_results`, in order.
-pub fn result_columns() -> Vec<(&'static str, String)> {
-    let metrics = Metric::ALL.iter().map(|metric| {
+pub fn result_columns() -> Vec<Column> {
+    let blocks = ["block_returns", "block_squares"].map(|name| (name, format!("DOUBLE[{BLOCKS}]")));
+    let before = COLUMNS_BEFORE_METRICS.into_iter().map(owned);
+    before.chain(metric_columns()).chain(blocks).chain(COLUMNS_AFTER_BLOCKS.into_iter().map(owned)).collect()
+}
+
+/// Names and types of the columns of `window_results`, in order.
+pub(crate) fn window_columns() -> Vec<Column> {
+    COLUMNS_OF_WINDOWS.into_iter().map(owned).chain(metric_columns()).collect()
+}
+
+/// Names and types of the columns of `benchmarks`, in order.
+pub(crate) fn benchmark_columns() -> Vec<Column> {
+    COLUMNS_OF_BENCHMARKS.into_iter().map(owned).chain(metric_columns()).collect()
+}
+
+fn owned((name, sql_type): (&'static str, &str)) -> Column {
+    (name, sql_type.to_owned())
+}
+
+fn metric_columns() -> impl Iterator<Item = Column> {
+    Metric::ALL.iter().map(|metric| {
         let sql_type = match metric.kind() {
             Kind::Count => "BIGINT",
             Kind::Ratio | Kind::Money => "DOUBLE",
         };
         (metric.name(), sql_type.to_owned())
-    });
-    let blocks = ["block_returns", "block_squares"].map(|name| (name, format!("DOUBLE[{BLOCKS}]")));
-    let owned = |(name, sql_type): (&'static str, &str)| (name, sql_type.to_owned());
-    COLUMNS_BEFORE_METRICS
-        .into_iter()
-        .map(owned)
-        .chain(metrics)
-        .chain(blocks)
-        .chain(COLUMNS_AFTER_BLOCKS.into_iter().map(owned))
-        .collect()
+    })
 }
 
 /// Creates the tables in a new database, or checks that those of an old one are known.
 pub(crate) fn create_or_check(connection: &Connection, path: &Path) -> Result<(), DatabaseError> {
-    if version(connection)?.is_none() {
-        create(connection).map_err(DatabaseError::sql("create the tables"))?;
+    match version(connection)? {
+        None => create(connection).map_err(DatabaseError::sql("create the tables"))?,
+        Some(1) => upgrade_from_1(connection).map_err(DatabaseError::sql("bring the tables up to date"))?,
+        Some(_) => {}
     }
     check(connection, path)?;
     // Views hold no data: the program's own are put in place of whatever an earlier one left.
     connection.execute_batch(&views::sql()).map_err(DatabaseError::sql("create the views"))
 }
 
-/// Checks that the tables are there and of a version this program knows. Without tables the file counts as missing: its
+/// Checks that the tables are there and of a version this program knows, which is the answer. Without tables the file counts as missing: its
 /// writer was killed before there was anything to read.
-pub(crate) fn check(connection: &Connection, path: &Path) -> Result<(), DatabaseError> {
+pub(crate) fn check(connection: &Connection, path: &Path) -> Result<i64, DatabaseError> {
     let found = version(connection)?.ok_or_else(|| DatabaseError::Missing { path: path.to_owned() })?;
     if found > VERSION {
         return Err(DatabaseError::Newer { path: path.to_owned(), found, known: VERSION });
     }
-    Ok(())
+    Ok(found)
 }
 
 fn version(connection: &Connection) -> Result<Option<i64>, DatabaseError> {
@@ -145,12 +187,26 @@ fn version(connection: &Connection) -> Result<Option<i64>, DatabaseError> {
 }
 
 fn create(connection: &Connection) -> duckdb::Result<()> {
-    let columns: Vec<String> =
-        result_columns().into_iter().map(|(name, sql_type)| format!("    {name} {sql_type}")).collect();
-    let results = format!("CREATE TABLE backtest_results (\n{}\n);", columns.join(",\n"));
+    let results = create_table("backtest_results", result_columns());
+    let later = tables_since_2();
     // The views too: a reader of a database whose writer was killed at its start finds all of it or nothing.
     let views = views::sql();
     connection.execute_batch(&format!(
-        "BEGIN TRANSACTION;\n{results}\n{OTHER_TABLES}\n{views}\nINSERT INTO schema_version VALUES ({VERSION});\nCOMMIT;"
+        "BEGIN TRANSACTION;\n{results}\n{OTHER_TABLES}\n{later}\n{views}\n\
+         INSERT INTO schema_version VALUES ({VERSION});\nCOMMIT;"
     ))
+}
+
+fn upgrade_from_1(connection: &Connection) -> duckdb::Result<()> {
+    let later = tables_since_2();
+    connection.execute_batch(&format!("BEGIN TRANSACTION;\n{later}\nUPDATE schema_version SET version = 2;\nCOMMIT;"))
+}
+
+fn tables_since_2() -> String {
+    create_table("window_results", window_columns()) + "\n" + &create_table("benchmarks", benchmark_columns())
+}
+
+fn create_table(name: &str, columns: Vec<Column>) -> String {
+    let columns: Vec<String> = columns.into_iter().map(|(name, sql_type)| format!("    {name} {sql_type}")).collect();
+    format!("CREATE TABLE {name} (\n{}\n);", columns.join(",\n"))
 }

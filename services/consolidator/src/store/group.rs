@@ -10,7 +10,9 @@ use jetsweep_shared::ids::BatchId;
 use jetsweep_shared::plan::{RunRange, ShardPlan};
 
 use super::batch::{Batch, Counts};
-use super::rows::{Rows, record_batch};
+use super::metric_columns::check_counts;
+use super::rows::{Rows, ends, record_batch, tally};
+use super::window_rows::{BenchmarkRows, WindowRows};
 
 /// Rows of an older generation that go when the group is committed.
 #[derive(Debug, Clone)]
@@ -36,6 +38,8 @@ pub(super) enum Change {
 #[derive(Debug, Default)]
 pub(super) struct Group {
     rows: Rows,
+    windows: WindowRows,
+    benchmarks: BenchmarkRows,
     markers: Markers,
     replaced: Vec<Replaced>,
     changed: BTreeMap<BatchId, Change>,
@@ -59,11 +63,22 @@ impl Group {
     }
 
     pub(super) fn rows(&self) -> usize {
-        self.rows.len() + self.appended_rows
+        self.rows.len() + self.windows.len() + self.benchmarks.len() + self.appended_rows
     }
 
+    /// Adds the rows of a result. `Err` says what in it cannot be stored; nothing was added then.
     pub(super) fn append(&mut self, result: &ShardResult, batch: &Batch, shard: ShardPlan) -> Result<Counts, String> {
-        self.rows.push(result, batch, shard)
+        check_counts(&result.metrics)?;
+        result.windows.as_ref().map_or(Ok(()), |windows| check_counts(&windows.metrics))?;
+        result.benchmark.as_ref().map_or(Ok(()), |benchmark| check_counts(&benchmark.metrics))?;
+        let ends = ends(result);
+        self.rows.push(result, &ends, batch, shard);
+        self.windows.push(result, &ends);
+        // One shard of each symbol has the benchmark's rows, that of its first run.
+        if shard.strategy == 0 && shard.first_point == 0 {
+            self.benchmarks.push(result);
+        }
+        Ok(tally(&ends))
     }
 
     pub(super) fn mark(&mut self, batch: &Batch, shard: ShardPlan, outcome: &str, sequence: u64) {
@@ -109,9 +124,15 @@ impl Group {
 
     /// Everything to append, moved out of the builders. The same again when it is asked for again before a commit succeeds.
     pub(super) fn take_columns(&mut self) -> Result<&[Appended], ArrowError> {
+        self.appended_rows += self.rows.len() + self.windows.len() + self.benchmarks.len();
         if self.rows.len() > 0 {
-            self.appended_rows += self.rows.len();
             self.appended.push(Appended { table: "backtest_results", columns: self.rows.take()? });
+        }
+        if self.windows.len() > 0 {
+            self.appended.push(Appended { table: "window_results", columns: self.windows.take()? });
+        }
+        if self.benchmarks.len() > 0 {
+            self.appended.push(Appended { table: "benchmarks", columns: self.benchmarks.take()? });
         }
         if self.markers.len > 0 {
             self.appended.push(Appended { table: "shards", columns: self.markers.take()? });

@@ -7,8 +7,10 @@
 mod batch;
 mod group;
 mod index;
+mod metric_columns;
 mod rows;
 mod text;
+mod window_rows;
 mod write;
 
 use std::path::Path;

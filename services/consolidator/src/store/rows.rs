@@ -8,23 +8,14 @@ use duckdb::arrow::array::{
 };
 use duckdb::arrow::datatypes::{Field, Schema};
 use duckdb::arrow::error::ArrowError;
-use jetsweep_engine::metrics::{BLOCKS, Kind, Metric};
+use jetsweep_engine::metrics::BLOCKS;
 use jetsweep_shared::events::{Outcome, RunsFailed, ShardResult};
 use jetsweep_shared::plan::ShardPlan;
 
 use super::batch::{Batch, Counts};
+use super::metric_columns::MetricColumns;
 use super::text::params_json;
 use crate::schema;
-
-/// Counts above this are not whole numbers any more when held as a double.
-const LARGEST_COUNT: f64 = 9_007_199_254_740_992.0;
-
-/// A column of one metric.
-#[derive(Debug)]
-enum MetricColumn {
-    Count(Int64Builder),
-    Number(Float64Builder),
-}
 
 /// Rows that wait to be appended.
 #[derive(Debug)]
@@ -38,7 +29,7 @@ pub(super) struct Rows {
     status: StringBuilder,
     error_code: StringBuilder,
     error_message: StringBuilder,
-    metrics: Vec<MetricColumn>,
+    metrics: MetricColumns,
     block_returns: FixedSizeListBuilder<Float64Builder>,
     block_squares: FixedSizeListBuilder<Float64Builder>,
     runtime_us: Float64Builder,
@@ -52,10 +43,6 @@ pub(super) struct Rows {
 
 impl Default for Rows {
     fn default() -> Self {
-        let metric_column = |metric: &Metric| match metric.kind() {
-            Kind::Count => MetricColumn::Count(Int64Builder::new()),
-            Kind::Ratio | Kind::Money => MetricColumn::Number(Float64Builder::new()),
-        };
         let blocks = || FixedSizeListBuilder::new(Float64Builder::new(), BLOCKS as i32);
         Self {
             batch_id: StringBuilder::new(),
@@ -67,7 +54,7 @@ impl Default for Rows {
             status: StringBuilder::new(),
             error_code: StringBuilder::new(),
             error_message: StringBuilder::new(),
-            metrics: Metric::ALL.iter().map(metric_column).collect(),
+            metrics: MetricColumns::default(),
             block_returns: blocks(),
             block_squares: blocks(),
             runtime_us: Float64Builder::new(),
@@ -83,10 +70,16 @@ impl Default for Rows {
 
 /// How one run of a shard ended.
 #[derive(Clone, Copy)]
-enum End<'a> {
+pub(super) enum End<'a> {
     Succeeded,
     Failed(&'a RunsFailed),
     Dead { code: &'a str, message: &'a str },
+}
+
+impl End<'_> {
+    pub(super) fn succeeded(self) -> bool {
+        matches!(self, Self::Succeeded)
+    }
 }
 
 impl Rows {
@@ -94,23 +87,20 @@ impl Rows {
         self.len
     }
 
-    /// Adds the rows of a result. `Err` says what in it cannot be stored; nothing was added then.
-    pub(super) fn push(&mut self, result: &ShardResult, batch: &Batch, shard: ShardPlan) -> Result<Counts, String> {
-        check_counts(result)?;
+    /// Adds the rows of a result.
+    pub(super) fn push(&mut self, result: &ShardResult, ends: &[End<'_>], batch: &Batch, shard: ShardPlan) {
         let count = result.runs.count as usize;
-        let ends = ends(result, count);
         self.push_names(result, count);
         self.push_params(result, batch, shard, count);
-        self.push_ends(&ends);
-        self.push_metrics(result, &ends);
-        push_blocks(&mut self.block_returns, &result.block_returns, &ends);
-        push_blocks(&mut self.block_squares, &result.block_squares, &ends);
+        self.push_ends(ends);
+        self.metrics.push(&result.metrics, ends.iter().enumerate().map(|(row, end)| end.succeeded().then_some(row)));
+        push_blocks(&mut self.block_returns, &result.block_returns, ends);
+        push_blocks(&mut self.block_squares, &result.block_squares, ends);
         for index in 0..count {
             self.runtime_us.append_option(result.runtime_us.get(index).copied().filter(|value| value.is_finite()));
         }
         self.push_origin(result, count);
         self.len += count;
-        Ok(tally(&ends))
     }
 
     fn push_names(&mut self, result: &ShardResult, count: usize) {
@@ -153,20 +143,6 @@ impl Rows {
         }
     }
 
-    fn push_metrics(&mut self, result: &ShardResult, ends: &[End<'_>]) {
-        for (metric, column) in Metric::ALL.iter().zip(&mut self.metrics) {
-            let values = result.metrics.get(metric.name());
-            for (index, end) in ends.iter().enumerate() {
-                let is_defined = matches!(end, End::Succeeded);
-                let value = values.filter(|_| is_defined).and_then(|values| values[index]).filter(|x| x.is_finite());
-                match column {
-                    MetricColumn::Count(column) => column.append_option(value.map(|count| count as i64)),
-                    MetricColumn::Number(column) => column.append_option(value),
-                }
-            }
-        }
-    }
-
     fn push_origin(&mut self, result: &ShardResult, count: usize) {
         for _ in 0..count {
             self.worker.append_value(&result.worker);
@@ -191,12 +167,7 @@ impl Rows {
             Arc::new(self.error_code.finish()),
             Arc::new(self.error_message.finish()),
         ];
-        columns.extend(self.metrics.iter_mut().map(|column| -> ArrayRef {
-            match column {
-                MetricColumn::Count(column) => Arc::new(column.finish()),
-                MetricColumn::Number(column) => Arc::new(column.finish()),
-            }
-        }));
+        columns.extend(self.metrics.finish());
         let rest: [ArrayRef; 8] = [
             Arc::new(self.block_returns.finish()),
             Arc::new(self.block_squares.finish()),
@@ -222,19 +193,9 @@ pub(super) fn record_batch<'a>(
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
 }
 
-/// Counts are stored as whole numbers: a value that is none would be changed silently.
-fn check_counts(result: &ShardResult) -> Result<(), String> {
-    for metric in Metric::ALL.iter().filter(|metric| metric.kind() == Kind::Count) {
-        let Some(values) = result.metrics.get(metric.name()) else { continue };
-        let is_count = |value: &f64| value.fract() == 0.0 && value.abs() <= LARGEST_COUNT;
-        if let Some(value) = values.iter().flatten().find(|value| !is_count(value)) {
-            return Err(format!("{} of a run is {value}, which is no count", metric.name()));
-        }
-    }
-    Ok(())
-}
-
-fn ends(result: &ShardResult, count: usize) -> Vec<End<'_>> {
+/// How each run of a result ended.
+pub(super) fn ends(result: &ShardResult) -> Vec<End<'_>> {
+    let count = result.runs.count as usize;
     if let Outcome::Dead { code, message } = &result.outcome {
         return vec![End::Dead { code, message }; count];
     }
@@ -248,7 +209,7 @@ fn ends(result: &ShardResult, count: usize) -> Vec<End<'_>> {
     ends
 }
 
-fn tally(ends: &[End<'_>]) -> Counts {
+pub(super) fn tally(ends: &[End<'_>]) -> Counts {
     let mut counts = Counts::default();
     for end in ends {
         match end {

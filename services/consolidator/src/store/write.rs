@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::Position;
 use super::batch::{Batch, Batches, Counts};
-use super::group::{Change, Group};
+use super::group::{Change, Group, Replaced};
 use crate::database::DatabaseError;
 
 /// Writes the group and the position in one transaction; after an error nothing of it is in the tables.
@@ -32,11 +32,13 @@ fn write(
     batches: &Batches,
     position: Option<&Position>,
 ) -> duckdb::Result<()> {
-    for replaced in group.replaced() {
-        connection.execute(
-            "DELETE FROM backtest_results WHERE batch_id = ? AND run >= ? AND run < ? AND generation < ?",
-            params![replaced.batch.as_str(), replaced.runs.start, replaced.runs.end(), replaced.generation],
-        )?;
+    for Replaced { batch, runs, generation } in group.replaced() {
+        for table in ["backtest_results", "window_results"] {
+            connection.execute(
+                &format!("DELETE FROM {table} WHERE batch_id = ? AND run >= ? AND run < ? AND generation < ?"),
+                params![batch.as_str(), runs.start, runs.end(), generation],
+            )?;
+        }
     }
     let appended = group.take_columns().map_err(|error| duckdb::Error::ToSqlConversionFailure(Box::new(error)))?;
     for part in appended {
@@ -44,6 +46,14 @@ fn write(
         // Columns are shared, not copied, by this clone.
         appender.append_record_batch(part.columns.clone())?;
         appender.flush()?;
+    }
+    for Replaced { batch, generation, .. } in group.replaced() {
+        // A benchmark that a retried shard brought again.
+        connection.execute(
+            "DELETE FROM benchmarks WHERE batch_id = ? AND generation < ? AND symbol IN
+                 (SELECT symbol FROM benchmarks WHERE batch_id = ? AND generation = ?)",
+            params![batch.as_str(), generation, batch.as_str(), generation],
+        )?;
     }
     for (id, change) in group.changes_to_write() {
         let Some(batch) = batches.get(id) else { continue };

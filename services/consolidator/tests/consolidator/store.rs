@@ -8,7 +8,7 @@ use jetsweep_shared::events::BatchState;
 
 use crate::support::{
     RUNS, SHARDS, assert_row, begin, begin_event, cancelled, dead, resources, result, result_event, rows, sealed,
-    value, whole_batch, with_a_failure, write,
+    value, whole_batch, with_a_failure, with_windows, write,
 };
 
 fn place() -> (tempfile::TempDir, std::path::PathBuf) {
@@ -45,6 +45,54 @@ fn rows_equal_results_to_the_bit() {
     }
     let columns = jetsweep_consolidator::result_columns();
     assert!(stored[0].keys().eq(columns.iter().map(|(name, _)| *name)), "the columns are in the order of the schema");
+}
+
+#[test]
+fn windows_have_rows_of_their_own_and_a_benchmark_one_a_symbol() {
+    let (_folder, path) = place();
+    let begin = begin("b", 0);
+    let mut store = Store::open(&path, resources()).unwrap();
+    let failing = with_windows(with_a_failure(&begin, 0));
+    let mut events = vec![begin_event(&begin), LogEvent::Sealed(sealed(&begin)), result_event(failing)];
+    events.extend((1..SHARDS).map(|shard| result_event(with_windows(result(&begin, shard)))));
+    write(&mut store, events);
+    // Run 1 failed, so it has no rows of windows.
+    let later = crate::support::begin("b", 1);
+    drop(store);
+    let sharpes = |path| rows(path, "SELECT run, segment, sharpe FROM window_results ORDER BY run, segment DESC");
+    let found = sharpes(&path);
+    assert_eq!(found.len() as u64, (RUNS - 1) * 2);
+    for (index, row) in found.iter().enumerate() {
+        let run = if index < 2 { 0 } else { index as u64 / 2 + 1 };
+        let expected = if index % 2 == 0 { ("train", run as f64) } else { ("test", -(run as f64)) };
+        assert_eq!(
+            (&row["run"], &row["segment"], &row["sharpe"]),
+            (&run.into(), &expected.0.into(), &expected.1.into())
+        );
+    }
+    let benchmarks = "SELECT symbol, segment, window_number, total_return FROM benchmarks ORDER BY symbol, segment";
+    let found = rows(&path, benchmarks);
+    assert_eq!(found.len(), 3 * 3);
+    let first: Vec<_> =
+        found.iter().step_by(3).map(|row| (row["segment"].clone(), row["total_return"].clone())).collect();
+    // The first run of each symbol: 10 runs a symbol.
+    assert_eq!(first, [0.0, 10.0, 20.0].map(|start| ("full".into(), start.into())));
+
+    // A retry of the first shard replaces its rows and its symbol's benchmark, and nothing else.
+    let mut store = Store::open(&path, resources()).unwrap();
+    write(&mut store, [begin_event(&later), result_event(with_windows(result(&later, 0)))]);
+    drop(store);
+    let found = sharpes(&path);
+    assert_eq!(found.len() as u64, RUNS * 2);
+    assert_eq!((&found[2]["run"], &found[2]["sharpe"], &found[8]["sharpe"]), (&1.into(), &1.01.into(), &4.0.into()));
+    let found = rows(&path, benchmarks);
+    assert_eq!((found.len(), &found[0]["total_return"], &found[3]["total_return"]), (9, &0.01.into(), &10.0.into()));
+
+    let mut broken = with_windows(result(&later, 1));
+    broken.windows.as_mut().unwrap().metrics.insert("trade_count".to_owned(), vec![Some(0.5); 4]);
+    let mut store = Store::open(&path, resources()).unwrap();
+    let applied = write(&mut store, [result_event(broken)]);
+    assert_eq!(rejected_with(&applied[0]), Rejection::MALFORMED);
 }
 
 #[test]

@@ -6,10 +6,12 @@ use indexmap::IndexMap;
 use jetsweep_consolidator::store::{Applied, Source, Store};
 use jetsweep_consolidator::{LogEvent, Reader, Resources, Row};
 use jetsweep_engine::metrics::{BLOCKS, Kind, Metric};
+use jetsweep_engine::validation::Segment;
 use jetsweep_shared::bus::{Auth, Bus};
 use jetsweep_shared::config::Config;
 use jetsweep_shared::events::{
-    self, BatchStatus, Begin, Cancelled, Event, Outcome, RunsFailed, Sealed, ShardResult, Timing, VERSION,
+    self, BatchStatus, Begin, Benchmark, Cancelled, Event, Outcome, RunsFailed, Sealed, ShardResult, Timing, VERSION,
+    WindowBars, Windows,
 };
 use jetsweep_shared::ids::{BatchId, Priority};
 use jetsweep_shared::plan::{Plan, RunRange, StrategyPlan};
@@ -159,6 +161,8 @@ pub(crate) fn result(begin: &Begin, shard: u32) -> ShardResult {
         block_squares: blocks(200),
         runtime_us: planned.runs.numbers().map(|run| value(run, 300).abs() * 100.0).collect(),
         failed: Vec::new(),
+        windows: None,
+        benchmark: None,
         data_digest: Some(format!("digest-of-{}", begin.spec.symbols[planned.symbol])),
         spec_digest: begin.spec_digest.clone(),
         engine_version: "0.0.0-test".to_owned(),
@@ -166,6 +170,23 @@ pub(crate) fn result(begin: &Begin, shard: u32) -> ShardResult {
         finished_at: Timestamp::from_microsecond(at(10).as_microsecond() + i64::from(shard) * 1001).unwrap(),
         timing: Timing::default(),
     }
+}
+
+/// A result with one window and a benchmark, made up from its run's numbers: `sharpe` is the number of the run in train,
+/// its negative in test, plus a hundredth of the generation.
+pub(crate) fn with_windows(mut result: ShardResult) -> ShardResult {
+    let bars = |segment, from, to| WindowBars { window: 0, segment, from: at(from), to: at(to) };
+    let generation = f64::from(result.generation) / 100.0;
+    let sharpes = result.runs.numbers().flat_map(|run| [Some(run as f64 + generation), Some(-(run as f64))]);
+    let windows = Windows {
+        windows: vec![bars(Segment::Train, 0, 1), bars(Segment::Test, 2, 3)],
+        metrics: IndexMap::from([("sharpe".to_owned(), sharpes.collect())]),
+    };
+    result.windows = Some(windows);
+    let first = Some(result.runs.start as f64 + generation);
+    let metrics = IndexMap::from([("total_return".to_owned(), vec![first, Some(0.5), None])]);
+    result.benchmark = Some(Benchmark { metrics });
+    result
 }
 
 /// The same shard, given up on.

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::options::{DataArgs, ExecutionArgs, ServerArgs};
+use super::options::{DataArgs, ExecutionArgs, ServerArgs, SlotsArgs};
+use super::sweep::SweepArgs;
 
 /// Arguments of `jetsweep status`.
 #[derive(Debug, Clone, clap::Args)]
@@ -188,4 +189,21 @@ pub(crate) struct ValidateArgs {
     /// Check the spec only: leave the data files alone
     #[arg(long)]
     pub(crate) no_data: bool,
+}
+
+/// Arguments of `jetsweep lookahead`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    jetsweep lookahead examples/quickstart.toml\n  \
+    jetsweep lookahead --symbols AAPL --strategies my_template.toml --data 'data/sample/{symbol}.csv'\n\n\
+    Bars after some bar are overwritten with others, at many bars of each run; whatever was decided up to that bar must \
+    stay as it was, bit for bit: where each rule is true, and every fill.")]
+pub(crate) struct LookaheadArgs {
+    #[command(flatten)]
+    pub(crate) sweep: SweepArgs,
+    /// Runs of each strategy checked over each symbol, spread over its grid
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) sample: u32,
+    #[command(flatten)]
+    pub(crate) slots: SlotsArgs,
 }

@@ -6,8 +6,8 @@ mod serve;
 mod sweep;
 
 pub(crate) use explore::{
-    BacktestArgs, CancelArgs, ExportArgs, ExportFormat, QueryArgs, ReplayArgs, StatusArgs, StrategiesArgs, SummaryArgs,
-    ValidateArgs, WatchArgs,
+    BacktestArgs, CancelArgs, ExportArgs, ExportFormat, LookaheadArgs, QueryArgs, ReplayArgs, StatusArgs,
+    StrategiesArgs, SummaryArgs, ValidateArgs, WatchArgs,
 };
 pub(crate) use options::GlobalArgs;
 pub(crate) use serve::{BenchArgs, RoleArgs, WorkerArgs};
@@ -72,6 +72,8 @@ pub(crate) enum Command {
     Strategies(StrategiesArgs),
     /// Check a sweep spec and say what it would run
     Validate(ValidateArgs),
+    /// Check that no decision of a sweep's strategies depends on later bars
+    Lookahead(Box<LookaheadArgs>),
     /// Serve as planner until told to stop: turns submitted specs into jobs
     Planner(RoleArgs),
     /// Serve as worker until told to stop: runs jobs and publishes results
@@ -108,6 +110,7 @@ impl Command {
             Command::Planner(args) | Command::Consolidator(args) | Command::Config(args) => args.set(into),
             Command::Worker(args) => args.set(into),
             Command::Bench(args) => args.set(into),
+            Command::Lookahead(args) => args.slots.set(into),
             Command::Backtest(_) | Command::Strategies(_) | Command::Validate(_) | Command::RunJob { .. } => {}
         }
         overrides

@@ -26,6 +26,11 @@ pub(crate) struct SweepArgs {
     pub(crate) data: DataArgs,
     #[command(flatten)]
     pub(crate) execution: ExecutionArgs,
+}
+
+/// The batch that a sweep becomes.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct BatchArgs {
     /// Id of the batch [default: made from the name of the sweep]
     #[arg(long, value_name = "ID")]
     pub(crate) batch: Option<String>,
@@ -43,6 +48,8 @@ pub(crate) struct SweepArgs {
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) sweep: SweepArgs,
+    #[command(flatten)]
+    pub(crate) batch: BatchArgs,
     /// Finish a batch that was interrupted or killed: only what is missing is run
     #[arg(
         long, value_name = "BATCH",
@@ -82,6 +89,8 @@ impl RunArgs {
 pub(crate) struct SubmitArgs {
     #[command(flatten)]
     pub(crate) sweep: SweepArgs,
+    #[command(flatten)]
+    pub(crate) batch: BatchArgs,
     /// Follow the batch until it ends
     #[arg(long)]
     pub(crate) wait: bool,

@@ -5,6 +5,7 @@ mod bench;
 mod cancel;
 mod config;
 mod export;
+mod lookahead;
 mod query;
 mod replay;
 mod roles;
@@ -31,6 +32,7 @@ pub(crate) fn execute(command: Command, app: &App) -> Answer {
         Command::Backtest(args) => backtest::execute(*args, app),
         Command::Strategies(args) => strategies::execute(args, app),
         Command::Validate(args) => validate::execute(args, app),
+        Command::Lookahead(args) => lookahead::execute(*args, app),
         Command::Config(_) => config::execute(app),
         Command::RunJob { order } => run_job::execute(&order),
         Command::Run(args) => wait_for(run::execute(*args, app)),

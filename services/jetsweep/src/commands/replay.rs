@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jetsweep_consolidator::{Row, row_sql};
 use jetsweep_engine::bars::Bars;
-use jetsweep_engine::metrics::Metric;
+use jetsweep_engine::metrics::{Metric, Metrics};
 use jetsweep_shared::events::Begin;
 use jetsweep_shared::ids::{BatchId, Symbol};
 use jetsweep_shared::spec::{DataRef, split_source};
@@ -23,7 +23,7 @@ use crate::commands::Answer;
 use crate::exit::Exit;
 use crate::failure::{Failure, OrFail};
 use crate::local::{Batches, StateDir};
-use crate::one_run::{Document, OneRun, RunError, Show};
+use crate::one_run::{self, Document, OneRun, Planned, RunError, Show};
 use crate::output::number::{counted, grouped};
 use crate::output::{Align, Look, Report, Table};
 use crate::source::Results;
@@ -56,8 +56,9 @@ async fn one(replayer: &mut Replayer, results: &Results, run: u64) -> Answer {
         let cause = format!("it has no metrics to compare with: {failure}");
         return Err(Failure::bad_input(&replayer.doing, cause));
     }
+    let windows = replayer.window_rows(results, &run.to_string()).await?;
     let again = replayer.again(run).map_err(|error| error.into_failure(&replayer.doing, &replayer.place.root))?;
-    Ok(Box::new(Replayed { batch, run, comparison: Comparison::new(&row, &again), again }))
+    Ok(Box::new(Replayed { batch, run, comparison: Comparison::new(&row, &windows, &again), again }))
 }
 
 async fn sample(replayer: &mut Replayer, results: &Results, count: u64, seed: u64) -> Answer {
@@ -69,6 +70,7 @@ async fn sample(replayer: &mut Replayer, results: &Results, count: u64, seed: u6
         let sql =
             format!("SELECT * FROM backtest_results WHERE batch_id = '{batch}' AND run IN ({numbers}) ORDER BY run");
         let rows = results.rows(&sql, &replayer.doing).await?;
+        let windows = replayer.window_rows(results, &numbers).await?;
         report.sampled += runs.len() as u64;
         report.without_metrics += (runs.len() - rows.len()) as u64;
         for row in rows {
@@ -78,7 +80,8 @@ async fn sample(replayer: &mut Replayer, results: &Results, count: u64, seed: u6
             };
             let again = replayer.again(run);
             let again = again.map_err(|error| error.into_failure(&replayer.doing, &replayer.place.root))?;
-            let comparison = Comparison::new(&row, &again);
+            let windows = windows.iter().filter(|row| row.get("run").and_then(Value::as_u64) == Some(run));
+            let comparison = Comparison::new(&row, &windows.cloned().collect::<Vec<_>>(), &again);
             match comparison.is_identical() {
                 true => report.identical += 1,
                 false => report.different.push(Different { run, comparison }),
@@ -146,20 +149,27 @@ impl Replayer {
     /// Computes a run below the batch's total again.
     fn again(&mut self, run: u64) -> Result<OneRun, RunError> {
         let spec = &self.begin.spec;
-        let shard = self.begin.plan.shard_of(run).ok_or(RunError::NotPlanned { run })?;
-        let (symbol, strategy) = (&spec.symbols[shard.symbol], &spec.strategies[shard.strategy]);
-        let points = strategy.grid.points(&strategy.template).map_err(RunError::Rules)?;
-        let mut walk = points.walk(shard.cursor, shard.first_point);
-        for _ in shard.runs.start..run {
-            walk.next_point();
-        }
-        let values = walk.next_point().map(|(_, values)| values.to_vec()).ok_or(RunError::NotPlanned { run })?;
+        let Planned { symbol, strategy, values, .. } = one_run::planned(spec, &self.begin.plan, run)?;
         let bars = match &self.loaded {
             Some((loaded, bars)) if loaded == symbol => Arc::clone(bars),
             _ => Arc::new(data::load(&self.place.root, &self.place.data, symbol)?),
         };
         self.loaded = Some((symbol.clone(), Arc::clone(&bars)));
         OneRun::compute_over(bars, spec, symbol, strategy, &values)
+    }
+
+    /// The rows of runs over their windows, in the order in which windows are computed.
+    async fn window_rows(&self, results: &Results, runs: &str) -> Result<Vec<Row>, Failure> {
+        if self.begin.spec.validation.is_none() {
+            return Ok(Vec::new());
+        }
+        // 'train' comes after 'test' in the alphabet, and before it in time.
+        let batch = &self.begin.batch_id;
+        let sql = format!(
+            "SELECT * FROM window_results WHERE batch_id = '{batch}' AND run IN ({runs})
+             ORDER BY run, window_number, segment DESC"
+        );
+        results.rows(&sql, &self.doing).await
     }
 
     fn no_row(&self, run: u64) -> Failure {
@@ -202,21 +212,26 @@ struct Comparison {
 }
 
 impl Comparison {
-    fn new(row: &Row, again: &OneRun) -> Self {
+    fn new(row: &Row, windows: &[Row], again: &OneRun) -> Self {
         let metrics = &again.replay.metrics;
-        let computed = Metric::ALL.iter().map(|metric| (metric.name(), Value::from(metrics.get(*metric))));
         let blocks = [
             ("block_returns", Value::from(metrics.block_returns.to_vec())),
             ("block_squares", Value::from(metrics.block_squares.to_vec())),
         ];
-        let differences = computed.chain(blocks).filter_map(|(name, computed)| {
-            let stored = row.get(name).cloned().unwrap_or_default();
-            let differs = !is_same(&stored, &computed);
-            differs.then(|| Difference { metric: name.to_owned(), stored, computed })
-        });
+        let mut differences = differences(row, values(metrics).chain(blocks), "");
+        if windows.len() != again.windows.len() {
+            let (stored, computed) = (windows.len().into(), again.windows.len().into());
+            differences.push(Difference { metric: "rows of windows".to_owned(), stored, computed });
+        }
+        for (row, (window, metrics)) in windows.iter().zip(&again.windows) {
+            let (number, segment) = (window.number, window.segment.name());
+            let names = [("window_number", Value::from(number)), ("segment", Value::from(segment))];
+            let of_window = format!("window {number} {segment}: ");
+            differences.extend(self::differences(row, names.into_iter().chain(values(metrics)), &of_window));
+        }
         let stored = |name: &str| row.get(name).and_then(Value::as_str).map(str::to_owned);
         Self {
-            differences: differences.collect(),
+            differences,
             engine_version: Identity {
                 stored: stored("engine_version"),
                 computed: jetsweep_engine::VERSION.to_owned(),
@@ -260,6 +275,21 @@ impl Comparison {
     }
 }
 
+/// Every metric by name, null where it is undefined.
+fn values(metrics: &Metrics) -> impl Iterator<Item = (&'static str, Value)> + '_ {
+    Metric::ALL.iter().map(|metric| (metric.name(), Value::from(metrics.get(*metric))))
+}
+
+/// Where a row is not what was computed; names get a prefix.
+fn differences(row: &Row, computed: impl Iterator<Item = (&'static str, Value)>, prefix: &str) -> Vec<Difference> {
+    let different = computed.filter_map(|(name, computed)| {
+        let stored = row.get(name).cloned().unwrap_or_default();
+        let differs = !is_same(&stored, &computed);
+        differs.then(|| Difference { metric: format!("{prefix}{name}"), stored, computed })
+    });
+    different.collect()
+}
+
 /// Whether two values of a metric are the same, bit for bit. Counts are whole numbers in a row.
 fn is_same(stored: &Value, computed: &Value) -> bool {
     match (stored, computed) {
@@ -267,6 +297,7 @@ fn is_same(stored: &Value, computed: &Value) -> bool {
         (Value::Array(stored), Value::Array(computed)) => {
             stored.len() == computed.len() && stored.iter().zip(computed).all(|(a, b)| is_same(a, b))
         }
+        (Value::String(stored), Value::String(computed)) => stored == computed,
         (stored, computed) => match (stored.as_f64(), computed.as_f64()) {
             (Some(stored), Some(computed)) => stored.to_bits() == computed.to_bits(),
             _ => false,
@@ -298,7 +329,11 @@ impl Report for Replayed {
         let run = format!("run {} of {}", self.run, self.batch);
         if self.comparison.is_identical() {
             let count = Metric::ALL.len();
-            writeln!(out, "{} to {run}: all {count} metrics, bit for bit", look.green("identical"))?;
+            let windows = match self.again.windows.len() {
+                0 => String::new(),
+                segments => format!(" and those of its {}", counted(segments as u64, "segment")),
+            };
+            writeln!(out, "{} to {run}: all {count} metrics{windows}, bit for bit", look.green("identical"))?;
         } else {
             self.comparison.write(out, look)?;
             let count = counted(self.comparison.differences.len() as u64, "value");

@@ -34,14 +34,14 @@ const ID_DIGEST_CHARS: usize = 8;
 
 pub(crate) async fn execute(args: SubmitArgs, app: &App) -> Answer {
     let doing = format!("submit {}", sweep::name(&args.sweep));
-    let named = args.sweep.batch.as_deref().map(|id| batches::id(id, &doing)).transpose()?;
+    let named = args.batch.batch.as_deref().map(|id| batches::id(id, &doing)).transpose()?;
     let spec = sweep::load(&args.sweep, app, &doing)?.spec;
     let services = Services::need(app, &doing).await?;
     let submission = Submission {
         batch: named.unwrap_or_else(|| default_id(&spec.resolved)),
         document: spec.document.to_json().into(),
         digest: spec.resolved.digest(),
-        priority: args.sweep.priority.map(Priority::from),
+        priority: args.batch.priority.map(Priority::from),
         spec: spec.resolved,
     };
     let submitted = match submission.ask_planner(&services.bus, &doing).await? {

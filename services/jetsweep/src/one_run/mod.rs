@@ -12,7 +12,9 @@ use jetsweep_engine::columns::Columns;
 use jetsweep_engine::metrics::{Kind, Metric, Metrics};
 use jetsweep_engine::problem::Problem;
 use jetsweep_engine::simulation::{ExitReason, Side};
+use jetsweep_engine::validation::Window;
 use jetsweep_shared::ids::Symbol;
+use jetsweep_shared::plan::Plan;
 use jetsweep_shared::spec::{ResolvedSpec, StrategySpec};
 use jetsweep_worker::data::{self, DataError};
 use serde::Serialize;
@@ -65,6 +67,34 @@ pub(crate) fn list(problems: impl AsRef<[Problem]>) -> String {
     problems.as_ref().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
+/// What a plan says of a run.
+#[derive(Debug)]
+pub(crate) struct Planned<'a> {
+    pub(crate) symbol: &'a Symbol,
+    pub(crate) strategy: &'a StrategySpec,
+    /// Index of the strategy in the spec.
+    pub(crate) strategy_index: usize,
+    /// Its parameters, in the template's order.
+    pub(crate) values: Vec<f64>,
+}
+
+/// The symbol, strategy and parameters of a run.
+///
+/// # Errors
+///
+/// When the plan has no such run, or the grid cannot be walked.
+pub(crate) fn planned<'a>(spec: &'a ResolvedSpec, plan: &Plan, run: u64) -> Result<Planned<'a>, RunError> {
+    let shard = plan.shard_of(run).ok_or(RunError::NotPlanned { run })?;
+    let (symbol, strategy) = (&spec.symbols[shard.symbol], &spec.strategies[shard.strategy]);
+    let points = strategy.grid.points(&strategy.template).map_err(RunError::Rules)?;
+    let mut walk = points.walk(shard.cursor, shard.first_point);
+    for _ in shard.runs.start..run {
+        walk.next_point();
+    }
+    let values = walk.next_point().map(|(_, values)| values.to_vec()).ok_or(RunError::NotPlanned { run })?;
+    Ok(Planned { symbol, strategy, strategy_index: shard.strategy, values })
+}
+
 /// One run in full.
 #[derive(Debug)]
 pub(crate) struct OneRun {
@@ -72,6 +102,8 @@ pub(crate) struct OneRun {
     pub(crate) bars: Arc<Bars>,
     /// Its metrics, trades and equity.
     pub(crate) replay: Replay,
+    /// Its metrics over each segment of the windows that the spec has.
+    pub(crate) windows: Vec<(Window, Metrics)>,
     symbol: Symbol,
     strategy: String,
     /// Values by name, and whether they are whole.
@@ -111,9 +143,15 @@ impl OneRun {
         let compiled = Strategy::new(&strategy.template, &spec.execution).map_err(RunError::Rules)?;
         let mut columns = Columns::new(Arc::clone(&bars), COLUMNS_BYTES);
         let replay = compiled.replay(&mut columns, values)?;
+        let windows = spec.validation.as_ref().map_or(Ok(Vec::new()), |validation| validation.windows(&bars))?;
+        let scored = windows.into_iter().map(|window| {
+            let metrics = compiled.run_window(&mut columns, values, window.bars.clone())?;
+            Ok((window, metrics))
+        });
+        let windows = scored.collect::<Result<_, RunFailure>>()?;
         let parameters = strategy.template.params().iter().zip(values);
         let params = parameters.map(|((name, parameter), value)| (name.clone(), *value, parameter.whole)).collect();
-        Ok(Self { bars, replay, symbol: symbol.clone(), strategy: strategy.name.clone(), params })
+        Ok(Self { bars, replay, windows, symbol: symbol.clone(), strategy: strategy.name.clone(), params })
     }
 
     /// The run as JSON shows it.

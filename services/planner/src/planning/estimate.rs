@@ -5,9 +5,13 @@ use std::path::{Component, Path};
 use std::time::Duration;
 
 use jetsweep_engine::metrics::{BLOCKS, Metric};
+use jetsweep_engine::validation::{Length, MOST_WINDOWS, Split};
 use jetsweep_shared::events::ShardResult;
 use jetsweep_shared::ids::Symbol;
-use jetsweep_shared::spec::DataRef;
+use jetsweep_shared::spec::{DataRef, ResolvedSpec};
+use jiff::Timestamp;
+use jiff::civil::{Date, date};
+use jiff::tz::TimeZone;
 
 use super::PlanOptions;
 
@@ -37,6 +41,15 @@ const PARAM_BYTES: usize = 8;
 /// Bytes of a run's time in a result.
 const RUNTIME_BYTES: usize = 8;
 
+/// Bytes of a segment's number and times in a result.
+const SEGMENT_BYTES: usize = 100;
+
+/// The first day that anybody's bars are assumed to have: what there is of daily bars mostly starts later.
+const EARLIEST_BARS: Date = date(1962, 1, 1);
+
+/// How often each bar is looked at in a run with windows: once for the whole period, and in a few windows.
+const WINDOW_PASSES: u64 = 4;
+
 /// Bytes of a result around its columns: names, digests, timing.
 const ENVELOPE_BYTES: usize = 2 * 1024;
 
@@ -53,17 +66,57 @@ pub(super) fn bars_per_symbol(data: &DataRef, symbol: Option<&Symbol>, root: Opt
     measured.unwrap_or(PlanOptions::ASSUMED_BARS).max(1)
 }
 
-/// Runs over `bars` bars that make up this much work; at least 1.
-pub(super) fn runs_of_work(bars: u64, work: Duration) -> u32 {
-    let nanos_per_run = bars.saturating_mul(NANOS_PER_BAR).saturating_add(NANOS_PER_RUN);
+/// Segments of windows that each run is scored on beside the whole period: never fewer than there are, unless bars go
+/// back further than assumed.
+pub(super) fn segments(spec: &ResolvedSpec) -> usize {
+    let windows = match spec.validation.as_ref().map(|validation| &validation.split) {
+        None => 0,
+        Some(Split::Holdout(_)) => 1,
+        Some(Split::WalkForward(walk)) => {
+            let days = days(&spec.data);
+            (days / days_of(walk.step)).saturating_add(1).min(MOST_WINDOWS as u64) as usize
+        }
+    };
+    2 * windows
+}
+
+/// Days from the first date of the bars to the last, as far as is known.
+fn days(data: &DataRef) -> u64 {
+    let from = data.from.unwrap_or(EARLIEST_BARS);
+    let to = data.to.unwrap_or_else(|| TimeZone::UTC.to_datetime(Timestamp::now()).date());
+    u64::try_from((to - from).get_days()).unwrap_or(0)
+}
+
+/// Days of a length, at least 1, rather too few than too many.
+fn days_of(length: Length) -> u64 {
+    match length {
+        Length::Years(count) => u64::from(count) * 365,
+        Length::Months(count) => u64::from(count) * 28,
+        Length::Weeks(count) => u64::from(count) * 7,
+        Length::Days(count) => u64::from(count),
+        // Bars may be minutes: as many windows as there can be.
+        Length::Bars(_) => 1,
+    }
+}
+
+/// Runs over `bars` bars, and as many again in windows, that make up this much work; at least 1.
+pub(super) fn runs_of_work(bars: u64, segments: usize, work: Duration) -> u32 {
+    // Windows overlap, so that all segments together have up to a few times the bars; their runs share the rules.
+    let passes = if segments == 0 { 1 } else { WINDOW_PASSES };
+    let nanos_per_run =
+        bars.saturating_mul(NANOS_PER_BAR * passes).saturating_add(NANOS_PER_RUN * (1 + segments as u64));
     let runs = work.as_nanos() / u128::from(nanos_per_run);
     u32::try_from(runs).unwrap_or(u32::MAX).max(1)
 }
 
 /// Runs whose result is about [`ShardResult::TARGET_BYTES`] long; at least 1.
-pub(super) fn runs_of_result(params: usize) -> u32 {
-    let bytes_per_run =
-        Metric::ALL.len() * METRIC_BYTES + 2 * BLOCKS * BLOCK_BYTES + params * PARAM_BYTES + RUNTIME_BYTES;
-    let runs = (ShardResult::TARGET_BYTES - ENVELOPE_BYTES) / bytes_per_run;
+pub(super) fn runs_of_result(params: usize, segments: usize) -> u32 {
+    let bytes_per_run = (1 + segments) * Metric::ALL.len() * METRIC_BYTES
+        + 2 * BLOCKS * BLOCK_BYTES
+        + params * PARAM_BYTES
+        + RUNTIME_BYTES;
+    // The benchmark's row has a value less than a run's, and each segment its name and times.
+    let envelope = ENVELOPE_BYTES + segments * SEGMENT_BYTES + bytes_per_run;
+    let runs = ShardResult::TARGET_BYTES.saturating_sub(envelope) / bytes_per_run;
     u32::try_from(runs).unwrap_or(u32::MAX).max(1)
 }

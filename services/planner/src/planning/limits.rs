@@ -137,6 +137,7 @@ fn largest_job(spec: &ResolvedSpec, strategy: &StrategySpec, symbol: &Symbol) ->
         first_point: u64::MAX,
         runs: RunRange { start: u64::MAX, count: u32::MAX },
         execution: spec.execution.clone(),
+        validation: spec.validation.clone(),
         data: spec.data.clone(),
         spec_digest: "0".repeat(DIGEST_CHARS),
     }

@@ -25,10 +25,11 @@ pub use options::PlanOptions;
 pub fn plan(spec: &ResolvedSpec, options: &PlanOptions) -> Result<Plan, Vec<Problem>> {
     let mut problems = limits::job_problems(spec);
     let bars = estimate::bars_per_symbol(&spec.data, spec.symbols.first(), options.data_root.as_deref());
+    let segments = estimate::segments(spec);
     let mut strategies = Vec::with_capacity(spec.strategies.len());
     let mut budget = limits::Budget::new(spec, options);
     for (index, strategy) in spec.strategies.iter().enumerate() {
-        match cut(strategy, bars, options, &mut budget) {
+        match cut(strategy, bars, segments, options, &mut budget) {
             Ok(planned) => strategies.push(planned),
             Err(found) => {
                 problems.extend(found.into_iter().map(|problem| problem.within(&format!("strategy[{index}]"))));
@@ -55,13 +56,14 @@ pub fn plan(spec: &ResolvedSpec, options: &PlanOptions) -> Result<Plan, Vec<Prob
 fn cut(
     strategy: &StrategySpec,
     bars: u64,
+    segments: usize,
     options: &PlanOptions,
     budget: &mut limits::Budget,
 ) -> Result<StrategyPlan, Vec<Problem>> {
     let points = strategy.grid.points(&strategy.template)?;
     let shard_runs = options.shard_runs.unwrap_or_else(|| {
-        let work = estimate::runs_of_work(bars, options.shard_work);
-        work.min(estimate::runs_of_result(strategy.template.params().len()))
+        let work = estimate::runs_of_work(bars, segments, options.shard_work);
+        work.min(estimate::runs_of_result(strategy.template.params().len(), segments))
     });
     let mut planned = StrategyPlan { runs: 0, shard_runs, cursors: Vec::new() };
     let mut walk = points.walk(0, 0);

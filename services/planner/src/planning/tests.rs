@@ -37,6 +37,7 @@ fn spec(symbols: &[&str], strategies: Vec<StrategySpec>) -> ResolvedSpec {
         symbols: symbols.iter().map(|symbol| symbol.parse().unwrap()).collect(),
         strategies,
         execution: Execution::default(),
+        validation: None,
     }
 }
 

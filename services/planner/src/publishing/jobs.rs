@@ -61,6 +61,7 @@ impl<'a> JobWriter<'a> {
                 first_point: shard.first_point,
                 runs: shard.runs,
                 execution: begin.spec.execution.clone(),
+                validation: begin.spec.validation.clone(),
                 data: begin.spec.data.clone(),
                 spec_digest: begin.spec_digest.clone(),
             },

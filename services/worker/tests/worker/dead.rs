@@ -81,6 +81,7 @@ async fn the_plan_says_which_runs_are_dead_when_the_payload_does_not() {
             symbols: vec!["AAPL".parse().unwrap(), "SPY".parse().unwrap()],
             strategies: vec![model.strategy.clone()],
             execution: model.execution.clone(),
+            validation: None,
         },
         spec_digest: "feed".to_owned(),
         plan,

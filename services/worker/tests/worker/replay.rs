@@ -25,6 +25,7 @@ fn begin() -> Begin {
         symbols: vec!["AAPL".parse().unwrap(), "SPY".parse().unwrap()],
         strategies: vec![job.strategy],
         execution: job.execution,
+        validation: None,
     };
     let strategy = StrategyPlan { runs: u64::from(RUNS), shard_runs: RUNS, cursors: vec![0] };
     let plan = Plan { strategies: vec![strategy], symbols: 2 };

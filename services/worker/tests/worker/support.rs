@@ -191,6 +191,7 @@ pub(crate) fn job(shard: u32) -> Job {
         first_point: 0,
         runs: RunRange { start: u64::from(shard) * u64::from(RUNS), count: RUNS },
         execution: Execution { commission: 0.001, ..Execution::default() },
+        validation: None,
         data: DataRef { source: "{symbol}.csv".to_owned(), from: None, to: None },
         spec_digest: "0123".to_owned(),
     }

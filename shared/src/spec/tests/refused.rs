@@ -42,14 +42,14 @@ fn nothing_written() {
 
 #[test]
 fn unknown_keys_at_every_level() {
-    let spec = "nme = \"x\"\nvalidation = { holdout = \"20%\" }\n[data]\nsource = \"{symbol}.csv\"\nstart = 2005-01-01\n\
+    let spec = "nme = \"x\"\nvalidation = { holdout = \"20%\", purg = 5 }\n[data]\nsource = \"{symbol}.csv\"\nstart = 2005-01-01\n\
                 [universe]\nsymbol = [\"A\"]\nsymbols = [\"A\"]\n[execution]\ncomission = 0.001\n\
                 [[strategy]]\ntemplate = \"sma_cross\"\nfst = 10\ndirection = \"both\"\n\
                 slow = { form = 10, to = 20 }\n";
     insta::assert_snapshot!(report(spec), @r#"
     spec.toml: 9 problems
       spec.toml:1: nme: unknown key (did you mean "name"?)
-      spec.toml:2: validation: unknown key; the keys here are name, priority, data, universe, execution, strategy
+      spec.toml:2: validation.purg: unknown key (did you mean "purge"?)
       spec.toml:5: data.start: unknown key; the keys here are source, from, to
       spec.toml:7: universe.symbol: unknown key (did you mean "symbols"?)
       spec.toml:10: execution.comission: unknown key (did you mean "commission"?)
@@ -57,6 +57,48 @@ fn unknown_keys_at_every_level() {
       spec.toml:14: strategy[0].direction: unknown key; the parameters of sma_cross are fast, slow
       spec.toml:15: strategy[0].slow.form: unknown key (did you mean "from"?)
       spec.toml:15: strategy[0].slow: the range lacks from: write { from = 5, to = 50, step = 5 }
+    "#);
+}
+
+#[test]
+fn validation_that_says_nothing_or_too_much() {
+    let validation = |text: &str| report(format!("{DATA}{UNIVERSE}{STRATEGY}[validation]\n{text}"));
+    insta::assert_snapshot!(validation("purge = 5"), @r#"
+    spec.toml: 1 problem
+      spec.toml:7: validation: has no windows: write holdout = "20%" or walk_forward = { train = "3y", test = "1y" }
+    "#);
+    insta::assert_snapshot!(validation("holdout = \"20%\"\nwalk_forward = { train = \"3y\", test = \"1y\" }"), @r#"
+    spec.toml: 1 problem
+      spec.toml:9: validation.walk_forward: stands beside holdout: keep one of them
+    "#);
+    insta::assert_snapshot!(validation("holdout = 0.2"), @r#"
+    spec.toml: 1 problem
+      spec.toml:8: validation.holdout: must be a share, a length or a date, as in "20%", is the number 0.2
+    "#);
+    insta::assert_snapshot!(validation("holdout = \"a fifth\"\npurge = -1"), @r#"
+    spec.toml: 2 problems
+      spec.toml:8: validation.holdout: "a fifth" is no share ("20%"), length ("3y", "18mo", "26w", "90d" or "500bars") or date (2020-01-31)
+      spec.toml:9: validation.purge: must be a whole number, is the number -1
+    "#);
+    insta::assert_snapshot!(validation("holdout = \"100%\""), @r#"
+    spec.toml: 1 problem
+      spec.toml:8: validation.holdout: must be above 0% and below 100%, is 100%
+    "#);
+    insta::assert_snapshot!(validation("walk_forward = { train = \"3 years\", tets = \"1y\" }"), @r#"
+    spec.toml: 3 problems
+      spec.toml:8: validation.walk_forward.tets: unknown key (did you mean "test"?)
+      spec.toml:8: validation.walk_forward.test: is missing, as in { train = "3y", test = "1y" }
+      spec.toml:8: validation.walk_forward.train: "3 years" is no length ("3y", "18mo", "26w", "90d" or "500bars")
+    "#);
+    insta::assert_snapshot!(validation("purge = 500\nwalk_forward = { train = \"500bars\", test = \"1y\" }"), @r#"
+    spec.toml: 2 problems
+      spec.toml:8: validation.purge: 500 bars leave nothing of train, 500bars
+      spec.toml:9: validation.walk_forward.test: is 1y while train is 500bars: count all in bars, or none
+    "#);
+    insta::assert_snapshot!(validation("walk_forward = { train = \"0y\", test = \"99999999999d\" }"), @r#"
+    spec.toml: 2 problems
+      spec.toml:8: validation.walk_forward.train: "0y" is no length: the number must be 1 to 1000000
+      spec.toml:8: validation.walk_forward.test: "99999999999d" is no length ("3y", "18mo", "26w", "90d" or "500bars")
     "#);
 }
 

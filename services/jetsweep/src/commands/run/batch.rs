@@ -38,7 +38,7 @@ impl Batch {
     /// the same batch.
     pub(super) fn new(args: &RunArgs, app: &App) -> Result<Self, Failure> {
         let doing = format!("run {}", sweep::name(&args.sweep));
-        let named = args.sweep.batch.as_deref().map(|id| crate::batches::id(id, &doing)).transpose()?;
+        let named = args.batch.batch.as_deref().map(|id| crate::batches::id(id, &doing)).transpose()?;
         let Sweep { spec, data_root } = sweep::load(&args.sweep, app, &doing)?;
         let spec_digest = spec.resolved.digest();
         let data_root = absolute(data_root).or_bad_input(|| &doing)?;
@@ -47,7 +47,7 @@ impl Batch {
             spec_digest,
             sweep: spec.resolved.name.clone(),
             data_root,
-            priority: args.sweep.priority.map_or(spec.document.priority(), Priority::from),
+            priority: args.batch.priority.map_or(spec.document.priority(), Priority::from),
             skip_invalid: args.skip_invalid,
             started_at: Timestamp::now(),
         };

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use jetsweep_consolidator::{BatchSummary, BestRun, FailureReason};
+use jetsweep_consolidator::{BatchSummary, BestRun, FailureReason, OutOfSample};
 use jetsweep_shared::events::BatchState;
 use jetsweep_shared::ids::BatchId;
 use jetsweep_worker::WorkerSummary;
@@ -17,6 +17,7 @@ use crate::exit::Exit;
 use crate::leaderboard;
 use crate::output::number::{bytes, counted, duration, grouped, percent};
 use crate::output::{Look, Report};
+use crate::summary;
 
 /// The execution summary. Its JSON is documented in `docs/json.md`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -39,6 +40,7 @@ pub(crate) struct RunReport {
     pub(crate) worker: WorkerSeconds,
     pub(crate) peak_memory_bytes: Option<u64>,
     pub(crate) failures: Vec<Reason>,
+    pub(crate) out_of_sample: Vec<OutOfSample>,
     pub(crate) best: Vec<BestRun>,
     pub(crate) database: String,
     /// Whether data problems were accepted.
@@ -119,6 +121,7 @@ impl RunReport {
             worker: WorkerSeconds::default(),
             peak_memory_bytes: None,
             failures,
+            out_of_sample: summary.out_of_sample,
             best: summary.best,
             database: database.display().to_string(),
             skip_invalid: batch.record.skip_invalid,
@@ -191,6 +194,7 @@ impl Report for RunReport {
             writeln!(out, "    {status}: {code}, {runs} of {symbols}: {}", message.lines().next().unwrap_or_default())?;
         }
         self.write_times(out)?;
+        summary::write_out_of_sample(&self.out_of_sample, out, look)?;
         leaderboard::write(&self.best, out, look)?;
         writeln!(out)?;
         writeln!(out, "  results in {}", self.database)
