@@ -33,6 +33,27 @@ fn all_sample_files_are_daily() {
     assert!(spy.size_bytes() >= 5849 * 48 && spy.size_bytes() < 5849 * 48 + 1000);
 }
 
+/// A reader that gives one byte at a time.
+struct OneByOne<'a>(&'a [u8]);
+
+impl Read for OneByOne<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let least = buffer.len().min(1);
+        self.0.read(&mut buffer[..least])
+    }
+}
+
+#[test]
+fn a_file_is_the_same_however_it_arrives() {
+    for start in ["", "\u{feff}", "\u{feff}\n"] {
+        for text in [format!("{start}{HEADER}2020-01-02,1,3,1,2,5\n"), start.to_owned()] {
+            let slow = Bars::read_csv(OneByOne(text.as_bytes()), "X.csv").map_err(|error| error.to_string());
+            assert_eq!(slow, read(&text), "{text:?}");
+        }
+    }
+    assert_eq!(read(&format!("\u{feff}{HEADER}2020-01-02,1,3,1,2,5\n")).unwrap().len(), 1);
+}
+
 #[test]
 fn columns_may_come_in_any_order_and_case_with_others_between() {
     let text = "\u{feff}Volume, Close ,Adj Close,LOW,High,Open,Date\r\n7,2,9,1,3,2.5,2020-01-02\r\n\r\n8,2,,1,3,\"2\",2020-01-03\r\n";

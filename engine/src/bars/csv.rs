@@ -15,6 +15,10 @@ const LONGEST_LINE: usize = 64 * 1024;
 /// Bytes the CSV reader asks for at a time.
 const BUFFER: usize = 64 * 1024;
 
+/// Least bytes to read first: a byte order mark in UTF-8 and one more. The CSV reader skips a mark only if it comes
+/// whole, and takes one by itself for the end of the file.
+const FIRST_BYTES: usize = 4;
+
 /// Longest piece of a file that an error repeats, in characters.
 const LONGEST_QUOTE: usize = 60;
 
@@ -61,7 +65,8 @@ struct Rows<'a, R> {
 
 impl<'a, R: Read> Rows<'a, R> {
     fn new(reader: R, file: &'a str) -> Self {
-        let bounded = Bounded { inner: reader, since_record: 0, is_exceeded: false, is_ended: false };
+        let bounded =
+            Bounded { inner: reader, since_record: 0, is_started: false, is_exceeded: false, is_ended: false };
         let reader = ReaderBuilder::new()
             .has_headers(false)
             .flexible(true)
@@ -182,11 +187,25 @@ fn quote(text: &str) -> String {
 
 /// A reader that fails once a single record takes more than [`LONGEST_LINE`] bytes (plus what the CSV reader had
 /// buffered), so that a record never grows without bound. It ends the last line if the file does not.
+///
+/// What it reads first has at least [`FIRST_BYTES`].
 struct Bounded<R> {
     inner: R,
     since_record: usize,
+    is_started: bool,
     is_exceeded: bool,
     is_ended: bool,
+}
+
+impl<R: Read> Bounded<R> {
+    fn read_some(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.inner.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                done => return done,
+            }
+        }
+    }
 }
 
 impl<R: Read> Read for Bounded<R> {
@@ -198,7 +217,17 @@ impl<R: Read> Read for Bounded<R> {
         if self.is_ended {
             return Ok(0);
         }
-        let count = self.inner.read(buffer)?;
+        let mut count = self.read_some(buffer)?;
+        if !self.is_started {
+            self.is_started = true;
+            let least = FIRST_BYTES.min(buffer.len());
+            while count > 0 && count < least {
+                match self.read_some(&mut buffer[count..])? {
+                    0 => break,
+                    more => count += more,
+                }
+            }
+        }
         self.since_record += count;
         if count > 0 || buffer.is_empty() {
             return Ok(count);
