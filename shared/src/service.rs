@@ -164,37 +164,65 @@ pub fn largest_payload(bus: &Bus) -> usize {
     bus.client.max_payload().saturating_sub(HEADERS_BYTES)
 }
 
-/// Sends bytes as an answer in parts, each after the receipt of the one before. `extra` goes with each part.
+/// Sends an answer in parts, each after the receipt of the one before.
+#[derive(Debug)]
+pub struct PartSender<'a> {
+    bus: &'a Bus,
+    to: Subject,
+    /// Goes with each part.
+    extra: HeaderMap,
+    sent: usize,
+}
+
+impl<'a> PartSender<'a> {
+    /// Nothing is sent yet.
+    pub fn new(bus: &'a Bus, to: Subject, extra: HeaderMap) -> Self {
+        Self { bus, to, extra, sent: 0 }
+    }
+
+    /// Largest part, in bytes.
+    pub fn largest_part(&self) -> usize {
+        largest_payload(self.bus).clamp(1, PART_BYTES)
+    }
+
+    /// Sends a part that is not empty, and waits for its receipt.
+    ///
+    /// # Errors
+    /// In words, when whoever asked is gone.
+    pub async fn send(&mut self, part: Bytes) -> Result<(), String> {
+        let request = Request::new().headers(self.headers()).payload(part).timeout(Some(RECEIPT_TIME));
+        self.bus.client.send_request(self.to.clone(), request).await.map_err(|error| error.to_string())?;
+        self.sent += 1;
+        Ok(())
+    }
+
+    /// Ends the answer.
+    ///
+    /// # Errors
+    /// In words, when the connection does not take the message.
+    pub async fn end(self) -> Result<(), String> {
+        let ended = self.bus.client.publish_with_headers(self.to.clone(), self.headers(), Bytes::new()).await;
+        ended.map_err(|error| error.to_string())
+    }
+
+    fn headers(&self) -> HeaderMap {
+        let mut map = self.extra.clone();
+        map.insert(headers::PART, self.sent.to_string().as_str());
+        map
+    }
+}
+
+/// Sends bytes as an answer in parts. `extra` goes with each part.
 ///
 /// # Errors
 /// In words, when whoever asked is gone.
-pub async fn answer_in_parts(bus: &Bus, to: &Subject, extra: &HeaderMap, bytes: Bytes) -> Result<(), String> {
-    let size = largest_payload(bus).clamp(1, PART_BYTES);
-    let mut number = 0;
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let part = rest.split_to(size.min(rest.len()));
-        let headers = part_headers(extra, number);
-        let request = Request::new().headers(headers).payload(part).timeout(Some(RECEIPT_TIME));
-        bus.client.send_request(to.clone(), request).await.map_err(|error| error.to_string())?;
-        number += 1;
+pub async fn answer_in_parts(bus: &Bus, to: Subject, extra: HeaderMap, mut bytes: Bytes) -> Result<(), String> {
+    let mut parts = PartSender::new(bus, to, extra);
+    while !bytes.is_empty() {
+        let part = bytes.split_to(parts.largest_part().min(bytes.len()));
+        parts.send(part).await?;
     }
-    end_of_parts(bus, to, extra, number).await
-}
-
-/// Ends an answer of so many parts.
-///
-/// # Errors
-/// In words, when the connection does not take the message.
-pub async fn end_of_parts(bus: &Bus, to: &Subject, extra: &HeaderMap, parts: usize) -> Result<(), String> {
-    let headers = part_headers(extra, parts);
-    bus.client.publish_with_headers(to.clone(), headers, Bytes::new()).await.map_err(|error| error.to_string())
-}
-
-fn part_headers(extra: &HeaderMap, number: usize) -> HeaderMap {
-    let mut map = extra.clone();
-    map.insert(headers::PART, number.to_string().as_str());
-    map
+    parts.end().await
 }
 
 /// An error's headers and body. It is sent as a success with the headers of an error: an error of the service API has

@@ -88,6 +88,11 @@ impl Names {
         "planner".to_owned()
     }
 
+    /// Durable consumer of the MLflow bridge on RESULTS.
+    pub fn mlflow_consumer(&self) -> String {
+        "mlflow-bridge".to_owned()
+    }
+
     /// Durable consumer on JOBS for a runner and priority.
     pub fn jobs_consumer(&self, runner: &str, priority: Priority) -> String {
         format!("{runner}-{priority}")
@@ -202,6 +207,14 @@ pub fn control_key(batch: &BatchId) -> String {
 pub fn data_key(batch: &BatchId, symbol: &Symbol) -> String {
     format!("{batch}.data.{symbol}")
 }
+
+/// Key of what the MLflow bridge did of a batch.
+pub fn mlflow_key(batch: &BatchId) -> String {
+    format!("{batch}.mlflow")
+}
+
+/// Key of how the MLflow bridge itself is. No batch has it: theirs have a dot.
+pub const MLFLOW_BRIDGE_KEY: &str = "mlflow-bridge";
 
 /// Facts about a batch as a whole, logged beside its results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

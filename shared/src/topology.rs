@@ -28,6 +28,9 @@ const STREAM_FILES: [(&str, &str); 5] = [
     ("batches", include_str!("../../nats/streams/batches.json")),
 ];
 
+/// The MLflow bridge's consumer. Only a bridge makes it: on its account RESULTS would otherwise keep what nobody reads.
+const MLFLOW_FILE: (&str, &str) = ("mlflow-bridge", include_str!("../../nats/consumers/mlflow-bridge.json"));
+
 /// A consumer's file under `nats/consumers/`.
 const CONSUMER_FILES: [(&str, &str); 4] = [
     ("planner", include_str!("../../nats/consumers/planner.json")),
@@ -134,6 +137,20 @@ pub async fn ensure(context: &Context, names: &Names, tuning: &Tuning) -> Result
         })?;
     }
     Ok(())
+}
+
+/// Creates the MLflow bridge's consumer on RESULTS, or brings it up to what its file says.
+pub async fn ensure_mlflow(context: &Context, names: &Names) -> Result<(), TopologyError> {
+    let (file, json) = MLFLOW_FILE;
+    let mut config: consumer::pull::Config = serde_json::from_str(json)
+        .map_err(|source| TopologyError::File { file: format!("consumers/{file}"), source })?;
+    config.filter_subject = move_to_namespace(&config.filter_subject, names);
+    let (name, stream) = (names.mlflow_consumer(), names.results_stream());
+    put_consumer(context, &stream, config).await.map_err(|error| TopologyError::Consumer {
+        name,
+        stream,
+        reason: error.to_string(),
+    })
 }
 
 async fn put_stream(context: &Context, config: stream::Config) -> Result<(), CreateStreamError> {

@@ -10,8 +10,8 @@ use jetsweep_engine::simulation::{ExitReason, Side};
 use jetsweep_engine::validation::Segment;
 use jetsweep_shared::events::{
     BatchState, BatchStatus, Begin, Benchmark, Cancelled, Control, ControlAction, DataPin, Event, EventError, Job,
-    Outcome, ReplayInput, ReplayReply, ReplayRequest, RunsFailed, Sealed, ShardResult, Timing, TradeRow, VERSION,
-    WindowBars, Windows, decode, encode,
+    MlflowBridgeStatus, MlflowState, MlflowStatus, Outcome, ReplayInput, ReplayReply, ReplayRequest, RunsFailed,
+    Sealed, ShardResult, Timing, TradeRow, VERSION, WindowBars, Windows, decode, encode,
 };
 use jetsweep_shared::ids::{BatchId, Priority, Symbol};
 use jetsweep_shared::plan::{Plan, RunRange, StrategyPlan};
@@ -284,6 +284,36 @@ fn control_data_and_status() {
             completed_at: None,
             updated_at: at(1),
             problems: vec![Problem::new("strategy[0].template", "there is no template \"smacross\"")],
+        },
+    );
+}
+
+#[test]
+fn mlflow_views() {
+    agrees(
+        "mlflow_status",
+        &MlflowStatus {
+            version: VERSION,
+            batch_id: batch(),
+            state: MlflowState::Finishing,
+            logged: 459,
+            failed: 2,
+            refused: 1,
+            batch_run: Some("a63c9d45".to_owned()),
+            url: Some("http://mlflow:5000/#/experiments/1/runs/a63c9d45".to_owned()),
+            completed_at: Some(at(5)),
+            updated_at: at(6),
+        },
+    );
+    agrees(
+        "mlflow_bridge",
+        &MlflowBridgeStatus {
+            version: VERSION,
+            server: "http://mlflow:5000".to_owned(),
+            away_since: Some(at(7)),
+            last_error: Some("connection refused".to_owned()),
+            last_error_at: Some(at(8)),
+            updated_at: at(9),
         },
     );
 }

@@ -48,7 +48,11 @@ async fn the_server_takes_each_file_unchanged() {
     for file in files("consumers") {
         let consumer: Value = serde_json::from_str(&text(&file)).unwrap();
         let name = consumer["durable_name"].as_str().unwrap();
-        let stream = if name == "planner" { "JETSWEEP_PLANS" } else { "JETSWEEP_JOBS" };
+        let stream = match name {
+            "planner" => "JETSWEEP_PLANS",
+            "mlflow-bridge" => "JETSWEEP_RESULTS",
+            _ => "JETSWEEP_JOBS",
+        };
         let payload = format!("{{\"stream_name\":\"{stream}\",\"config\":{}}}", text(&file));
         let reply = request(&client, format!("$JS.API.CONSUMER.DURABLE.CREATE.{stream}.{name}"), payload).await;
         assert_eq!(reply.get("error"), None, "{}", file.display());

@@ -16,8 +16,8 @@ use crate::{nats_server_program, repository, wait};
 /// Longest a command may take. Far more than it does, for machines with more to do than this test.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Prefix of the variables that configure the program.
-const CONFIGURATION: &str = "JETSWEEP_";
+/// Prefixes of the variables that configure the program.
+const CONFIGURATION: [&str; 2] = ["JETSWEEP_", "MLFLOW_"];
 
 /// The program that was built with these tests: `jetsweep`, beside the folder of the test binaries.
 ///
@@ -50,7 +50,8 @@ impl Jetsweep {
     pub fn of(program: &Path, args: impl IntoIterator<Item: AsRef<OsStr>>) -> Self {
         let mut command = Command::new(program);
         command.args(args).current_dir(repository()).stdin(Stdio::null()).kill_on_drop(true);
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with(CONFIGURATION)) {
+        let is_ours = |name: &str| CONFIGURATION.iter().any(|prefix| name.starts_with(prefix));
+        for (name, _) in std::env::vars().filter(|(name, _)| is_ours(name)) {
             command.env_remove(name);
         }
         command.env("JETSWEEP_NATS__SERVER_BINARY", nats_server_program());

@@ -4,7 +4,7 @@
 //!  RESULTS ──> ingest ──> decode ──> writer (a thread): store ──> DuckDB: rows, markers, counts, position
 //!                                      │        └── after each commit: progress ──> views of batches (KV)
 //!                                      └── what cannot be taken ──> DEAD
-//!  query endpoint ──> a thread and connection a query ──> DuckDB, read only
+//!  query, export endpoints ──> a thread and connection a query ──> DuckDB, read only
 //! ```
 //!
 //! The position in the log is a row of the database, written in one transaction with the rows it stands for, so the
@@ -17,6 +17,7 @@ mod database;
 mod dead;
 mod event;
 mod export;
+mod exports;
 mod import;
 mod ingest;
 mod progress;

@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use crate::exports;
 use crate::ingest;
 use crate::progress::Views;
 use crate::query::{self, Queries};
@@ -77,6 +78,10 @@ async fn serve(config: &Config, bus: Bus, store: Store, shutdown: CancellationTo
     let stored = store.statuses()?;
     let queries = Queries::new(store.connect()?);
     let endpoint = query::Endpoint::open(&bus).await.map_err(ConsolidatorError::Endpoint)?;
+    let folder = store.path().parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(std::path::Path::new(".")).to_owned();
+    let exports = exports::Endpoint::open(&bus, endpoint.service(), query::ROLE, folder).await;
+    let exports = exports.map_err(ConsolidatorError::Endpoint)?;
     tracing::info!(
         database = %store.path().display(),
         read_to = start.as_ref().map_or(0, |position| position.sequence),
@@ -108,12 +113,13 @@ async fn serve(config: &Config, bus: Bus, store: Store, shutdown: CancellationTo
 
     let ingest = tokio::spawn(ingest::run(bus.clone(), start, entries, stop.clone()));
     let progress = tokio::spawn(views.clone().run(bus.clone(), stored, stop.clone()));
+    let exporting = tokio::spawn(exports.serve(queries.clone(), stop.clone()));
     let answering = tokio::spawn(endpoint.serve(queries, stop.clone()));
 
     // The writer ends when ingest ends, which it does when told to stop, or by itself when it cannot go on.
     let written = writer_ended.await.unwrap_or(Err(WriterError::Gone));
     stop.cancel();
-    for (what, task) in [("ingest", ingest), ("progress", progress), ("queries", answering)] {
+    for (what, task) in [("ingest", ingest), ("progress", progress), ("queries", answering), ("exports", exporting)] {
         if let Err(error) = task.await {
             tracing::error!(%error, "the task of {what} ended badly");
         }

@@ -12,6 +12,7 @@ mod interrupt;
 mod leaderboard;
 mod local;
 mod memory;
+mod mlflow_source;
 mod one_run;
 mod output;
 mod progress;

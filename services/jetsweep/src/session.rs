@@ -1,4 +1,4 @@
-//! The whole of jetsweep in one process: a NATS server, planner, worker and consolidator.
+//! The whole of jetsweep in one process: a NATS server, planner, worker, consolidator and, if asked for, MLflow bridge.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use jetsweep_consolidator::{ConsolidatorError, DatabaseError};
 use jetsweep_shared::bus::{Auth, Bus, BusError};
-use jetsweep_shared::config::{Config, Secret};
+use jetsweep_shared::config::{Config, Origin, Secret};
 use jetsweep_shared::subjects::{InvalidNamespace, Names};
 use jetsweep_shared::topology::{self, TopologyError, Tuning};
 use jetsweep_worker::{WorkerStats, WorkerSummary};
@@ -140,6 +140,14 @@ impl Session {
             let ended = jetsweep_worker::run_with_stats(&config, shutdown, stats).await;
             ("worker", ended.map_err(anyhow::Error::from))
         });
+        if logs_to_mlflow(&self.config) {
+            // What it has not logged when the others end is left to a backfill, so it ends with them.
+            let (config, shutdown) = (self.config.clone(), self.takers.clone());
+            self.services.spawn(async move {
+                let ended = jetsweep_mlflow_bridge::run(&config, shutdown).await;
+                ("MLflow bridge", ended.map_err(anyhow::Error::from))
+            });
+        }
         let (config, shutdown) = (self.config.clone(), self.storer.clone());
         self.services.spawn(async move {
             let ended = consolidate(&config, &shutdown).await;
@@ -202,6 +210,12 @@ impl Session {
             None => Ok(self.server),
         }
     }
+}
+
+/// Whether a session logs to MLflow: when its command says so. A server that is merely configured, or named in the
+/// environment for other programs, is left alone.
+pub(crate) fn logs_to_mlflow(config: &Config) -> bool {
+    matches!(config.origin("mlflow.url"), Origin::Flag { .. })
 }
 
 /// The consolidator, as soon as nobody reads the database: a `jetsweep status` or `query` that was faster has it for a

@@ -26,6 +26,7 @@ fn spec(template: &str, axes: [(&str, Axis); 2]) -> ResolvedSpec {
         name: "estimate".to_owned(),
         data: DataRef { source: "{symbol}.csv".to_owned(), from: None, to: None },
         symbols: vec!["SPY".parse().unwrap()],
+        asset_class: None,
         strategies: vec![StrategySpec { name: template.name().to_owned(), template, grid }],
         execution: Execution { commission: 0.001, ..Execution::default() },
         validation: None,

@@ -27,6 +27,7 @@ fn a_million_runs_are_planned_in_little_memory() {
         name: "million".to_owned(),
         data: DataRef { source: "{symbol}.csv".to_owned(), from: None, to: None },
         symbols: (0..26).map(|i| format!("S{i}").parse().unwrap()).collect(),
+        asset_class: None,
         strategies: vec![StrategySpec { name: "sma_cross".to_owned(), template, grid }],
         execution: Execution::default(),
         validation: None,

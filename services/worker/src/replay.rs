@@ -23,7 +23,7 @@ use jetsweep_shared::service;
 use jetsweep_shared::subjects::BatchEvent;
 use tokio_util::sync::CancellationToken;
 
-use crate::data::{BarsCache, SharedBars};
+use crate::data::BarsCache;
 use crate::failure::code;
 use crate::shard::catch_panic;
 
@@ -101,7 +101,7 @@ pub fn trade_rows(bars: &Bars, trades: &[Trade]) -> Vec<TradeRow> {
 /// A run's answer: what `input` computes to over these bars.
 ///
 /// # Errors
-/// The run's own failure, a panic among them.
+/// `data_changed` when the bars are not those asked for; the run's own failure, a panic among them.
 pub fn reply(
     request: &ReplayRequest,
     input: &ReplayInput,
@@ -109,6 +109,12 @@ pub fn reply(
     data_digest: &str,
     worker: &str,
 ) -> Result<ReplayReply, RunFailure> {
+    if request.data_digest.as_ref().is_some_and(|wanted| wanted != data_digest) {
+        let symbol = &input.symbol;
+        let message =
+            format!("the bars of {symbol} are not those the run was computed from: their digest is {data_digest}");
+        return Err(RunFailure::new(code::DATA_CHANGED, message));
+    }
     let computed = catch_panic(|| compute(bars, input));
     let computed = computed.map_err(|message| RunFailure::new(code::PANIC, message))?;
     let refused = |problems: Vec<Problem>| {
@@ -200,7 +206,6 @@ impl Answerer {
             false => error.as_run_failure().into(),
         })?;
         let bars = loaded.bars;
-        check_digest(&request, &bars, &input)?;
         let worker = self.worker.clone();
         let compute =
             move || reply(&request, &input, &bars.bars, &bars.digest, &worker).map(|reply| events::encode(&reply));
@@ -236,7 +241,7 @@ impl Answerer {
             extra.insert(CONTENT_ENCODING, GZIP);
         }
         if let (true, Some(reply)) = (service::takes_parts(message), &message.reply) {
-            return service::answer_in_parts(&self.bus, reply, &extra, body).await;
+            return service::answer_in_parts(&self.bus, reply.clone(), extra, body).await;
         }
         let most = service::largest_payload(&self.bus);
         if body.len() <= most {
@@ -249,20 +254,6 @@ impl Answerer {
         );
         let reply = ErrorReply { code: "too_large".to_owned(), message, problems: Vec::new() };
         respond(request, service::error_reply(413, &reply)).await
-    }
-}
-
-fn check_digest(request: &ReplayRequest, bars: &SharedBars, input: &ReplayInput) -> Result<(), NoReplay> {
-    match &request.data_digest {
-        Some(wanted) if *wanted != bars.digest => {
-            let symbol = &input.symbol;
-            let message = format!(
-                "the bars of {symbol} are not those the run was computed from: their digest is {}",
-                bars.digest
-            );
-            Err(NoReplay::Fails { code: code::DATA_CHANGED.to_owned(), message })
-        }
-        _ => Ok(()),
     }
 }
 

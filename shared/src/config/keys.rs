@@ -38,7 +38,7 @@ const MIB: i64 = 1 << 20;
 const DAY_SECONDS: i64 = 24 * 3600;
 
 /// All keys, in the order in which they are shown.
-pub(super) const KEYS: [Key; 27] = [
+pub(super) const KEYS: [Key; 39] = [
     text("nats.url"),
     text("nats.credentials"),
     text("nats.user"),
@@ -64,6 +64,19 @@ pub(super) const KEYS: [Key; 27] = [
     whole("consolidator.commit_rows", "rows", 1, 100_000_000),
     whole("consolidator.memory_limit_bytes", "bytes", 64 * MIB, TIB),
     whole("consolidator.threads", "threads", 1, 1024),
+    text("mlflow.url"),
+    text("mlflow.username"),
+    Key { path: "mlflow.password", kind: Kind::Secret },
+    Key { path: "mlflow.token", kind: Kind::Secret },
+    text("mlflow.ca_file"),
+    text("mlflow.experiment"),
+    text("mlflow.batches_experiment"),
+    text("mlflow.log"),
+    Key { path: "mlflow.detail", kind: Kind::OneOf(&["full", "metrics"]) },
+    text("mlflow.rank_by"),
+    // More than this, and sqlite's pool of connections collapses.
+    whole("mlflow.concurrency", "requests", 1, 8),
+    whole("mlflow.timeout_seconds", "seconds", 1, 3600),
     whole("limits.batch_runs", "runs", 1, i64::MAX),
     Key { path: "log.format", kind: Kind::OneOf(&["auto", "human", "json"]) },
     text("log.filter"),

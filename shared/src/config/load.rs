@@ -23,6 +23,15 @@ const ENV_PREFIX: &str = "JETSWEEP_";
 /// The one variable with the prefix that is none: it names the file, as `--config` does.
 const ENV_FILE: &str = "JETSWEEP_CONFIG";
 
+/// MLflow's own variables, which its users have set already, and the keys they stand for. Ours win over them.
+const ENV_MLFLOW: [(&str, &str); 5] = [
+    ("MLFLOW_TRACKING_URI", "mlflow.url"),
+    ("MLFLOW_TRACKING_USERNAME", "mlflow.username"),
+    ("MLFLOW_TRACKING_PASSWORD", "mlflow.password"),
+    ("MLFLOW_TRACKING_TOKEN", "mlflow.token"),
+    ("MLFLOW_TRACKING_SERVER_CERT_PATH", "mlflow.ca_file"),
+];
+
 /// Variables with this prefix belong to tests (fail points and the like) and are left alone.
 const ENV_TEST_PREFIX: &str = "JETSWEEP_TEST_";
 
@@ -147,7 +156,7 @@ impl Overrides {
 pub struct Sources {
     /// File named by `--config`, which must exist.
     pub file: Option<PathBuf>,
-    /// Names and values of the environment; those without the prefix `JETSWEEP_` are ignored.
+    /// Names and values of the environment; those that are neither prefixed `JETSWEEP_` nor one of MLflow's own are ignored.
     pub env: Vec<(String, String)>,
     /// What flags set.
     pub overrides: Overrides,
@@ -160,7 +169,7 @@ impl Sources {
     pub fn of_process(file: Option<PathBuf>, overrides: Overrides) -> Self {
         let env = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
-            .filter(|(name, _)| name.starts_with(ENV_PREFIX))
+            .filter(|(name, _)| name.starts_with(ENV_PREFIX) || ENV_MLFLOW.iter().any(|(known, _)| known == name))
             .collect();
         Self { file, env, overrides }
     }
@@ -185,6 +194,7 @@ impl Config {
         if let Some((path, table)) = read_file(sources)? {
             layers.push(file_settings(&path, &table, &mut problems));
         }
+        layers.push(mlflow_settings(&sources.env, &mut problems));
         layers.push(env_settings(&sources.env, &mut problems));
         layers.push(flag_settings(&sources.overrides, &mut problems));
         if !problems.is_empty() {
@@ -216,7 +226,7 @@ impl Config {
                 Some(other) => Some(other.to_string()),
             };
             let value = match key.path {
-                "nats.url" => value.map(|url| redact_url(&url)),
+                "nats.url" | "mlflow.url" => value.map(|url| redact_url(&url)),
                 "consolidator.database" => Some(self.database().display().to_string()),
                 _ => value,
             };
@@ -250,6 +260,9 @@ impl Config {
                 "nats.credentials",
                 "nats.credentials and nats.user cannot both be used to sign in; set one of them".to_owned(),
             );
+        }
+        for (key, message) in self.mlflow.problems() {
+            problem(key, message);
         }
         problems
     }
@@ -321,6 +334,17 @@ fn env_settings(env: &[(String, String)], problems: &mut Vec<Problem>) -> Vec<Se
         let path = name.to_lowercase().replace("__", ".");
         let origin = Origin::Env { variable: variable.clone() };
         settings.extend(checked_text(&path, text, origin, problems));
+    }
+    settings
+}
+
+/// What MLflow's own variables say. Those that are empty say nothing.
+fn mlflow_settings(env: &[(String, String)], problems: &mut Vec<Problem>) -> Vec<Setting> {
+    let mut settings = Vec::new();
+    for (variable, path) in ENV_MLFLOW {
+        let set = env.iter().find(|(name, value)| name == variable && !value.trim().is_empty());
+        let Some((_, text)) = set else { continue };
+        settings.extend(checked_text(path, text, Origin::Env { variable: variable.to_owned() }, problems));
     }
     settings
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `jetsweep.toml` in the working directory, or the file named by `--config` | `[nats]` and `url = "nats://hub:4222"` |
 //! | environment: `JETSWEEP_`, then the key in upper case with `__` for each dot | `JETSWEEP_NATS__URL=nats://hub:4222` |
+//! | environment: MLflow's own `MLFLOW_TRACKING_URI`, `_USERNAME`, `_PASSWORD`, `_TOKEN` and `_SERVER_CERT_PATH` | below `JETSWEEP_MLFLOW__URL` and so on |
 //! | flags of the command, as [`Overrides`] | `--nats nats://hub:4222` |
 //!
 //! A key that is none of ours is an error wherever it comes from. Relative paths are relative to the working directory.
@@ -11,10 +12,12 @@
 
 mod keys;
 mod load;
+mod mlflow;
 mod secret;
 mod settings;
 
 pub use load::{ConfigError, Explained, FILE_NAME, Origin, Overrides, Sources};
+pub use mlflow::{Detail, LogRuns, MlflowConfig, PLACEHOLDERS};
 pub use secret::{Secret, redact_url};
 pub use settings::{
     Config, ConsolidatorConfig, DataConfig, LimitsConfig, LogConfig, LogFormat, NatsConfig, PlannerConfig, WorkerConfig,

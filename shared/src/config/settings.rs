@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::load::Origin;
+use super::mlflow::MlflowConfig;
 use super::secret::Secret;
 
 const MIB: u64 = 1 << 20;
@@ -27,6 +28,8 @@ pub struct Config {
     pub planner: PlannerConfig,
     /// The consolidator.
     pub consolidator: ConsolidatorConfig,
+    /// The MLflow bridge.
+    pub mlflow: MlflowConfig,
     /// What is refused for being too large.
     pub limits: LimitsConfig,
     /// Logs.
@@ -153,6 +156,7 @@ impl Default for Config {
             worker: WorkerConfig::default(),
             planner: PlannerConfig::default(),
             consolidator: ConsolidatorConfig::default(),
+            mlflow: MlflowConfig::default(),
             limits: LimitsConfig::default(),
             log: LogConfig::default(),
             origins: BTreeMap::new(),

@@ -51,6 +51,26 @@ fn later_sources_win_and_are_named() {
 }
 
 #[test]
+fn mlflows_own_variables_are_heard_and_ours_win() {
+    let mut all = sources(&[
+        ("MLFLOW_TRACKING_URI", "https://u:p@mlflow:5000"),
+        ("MLFLOW_TRACKING_TOKEN", "t0ken"),
+        ("MLFLOW_TRACKING_PASSWORD", ""),
+        ("MLFLOW_EXPERIMENT_NAME", "not ours"),
+    ]);
+    let config = Config::load(&all).unwrap();
+    assert_eq!(config.mlflow.token.as_ref().unwrap().expose(), "t0ken");
+    let explained = config.explain();
+    let url = explained.iter().find(|line| line.key == "mlflow.url").unwrap();
+    assert_eq!(url.value.as_deref(), Some("https://(hidden)@mlflow:5000"));
+    assert_eq!(url.origin.to_string(), "MLFLOW_TRACKING_URI");
+    assert!(!format!("{explained:?}{:?}", config.mlflow.token).contains("t0ken"));
+
+    all.env.push(("JETSWEEP_MLFLOW__URL".to_owned(), "http://other".to_owned()));
+    assert_eq!(Config::load(&all).unwrap().mlflow.url.as_deref(), Some("http://other"));
+}
+
+#[test]
 fn every_key_of_the_structs_is_in_the_table() {
     let config = serde_json::to_value(Config::default()).unwrap();
     let mut paths = Vec::new();

@@ -12,6 +12,7 @@
 //! | [`BatchStatus`] | key-value bucket, overwritten | consolidator; planner for a refused spec | whoever watches |
 //! | [`Control`] | key-value bucket, overwritten | whoever asks | planner, worker |
 //! | [`DataPin`] | key-value bucket, created once | first worker to load a symbol | every worker |
+//! | [`MlflowStatus`], [`MlflowBridgeStatus`] | key-value bucket, overwritten | MLflow bridge | whoever watches |
 //! | [`ReplayRequest`], [`ReplayReply`] | nowhere: a question and its answer | whoever looks at a run; worker | the other |
 //!
 //! A message given up on is kept in DEAD byte for byte as it was, with the headers of [`headers`] saying why.
@@ -20,6 +21,7 @@ mod batch;
 mod control;
 pub mod headers;
 mod job;
+mod mlflow;
 mod replay;
 mod result;
 mod service;
@@ -29,9 +31,10 @@ mod windows;
 pub use batch::{Begin, Cancelled, Sealed};
 pub use control::{Control, ControlAction, DataPin};
 pub use job::Job;
+pub use mlflow::{MlflowBridgeStatus, MlflowState, MlflowStatus};
 pub use replay::{ReplayInput, ReplayReply, ReplayRequest, TradeRow};
 pub use result::{Outcome, RunsFailed, ShardResult, Timing};
-pub use service::{ErrorReply, QueryRequest, SubmitReply, ValidateReply};
+pub use service::{ErrorReply, ExportFormat, ExportRequest, QueryRequest, SubmitReply, ValidateReply};
 pub use status::{BatchState, BatchStatus};
 pub use windows::{Benchmark, WindowBars, Windows};
 

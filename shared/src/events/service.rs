@@ -60,3 +60,27 @@ pub struct ErrorReply {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<Problem>,
 }
+
+/// Request of `jetsweep.consolidator.export`: all rows of a batch as a file, in order of runs. The answer is the file, in
+/// parts; see [`crate::service`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportRequest {
+    /// The batch.
+    pub batch_id: BatchId,
+    /// The kind of file.
+    #[serde(default)]
+    pub format: ExportFormat,
+}
+
+/// A kind of file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExportFormat {
+    /// Apache Parquet.
+    #[default]
+    Parquet,
+    /// Comma-separated values with a header.
+    Csv,
+    /// One JSON object a line.
+    Json,
+}

@@ -21,6 +21,7 @@
 //! | `data.from`, `data.to` | first and last date, inclusive | all bars |
 //! | `universe.symbols` | list of symbols | required |
 //! | `universe.symbols_file` | in place of it: a file with one a line, or a CSV with symbols first | |
+//! | `universe.asset_class` | what kind of instruments they are: names MLflow experiments | `equities` there |
 //! | `execution.*` | [`Execution`]: cash, commission, slippage, fill, end, ... | as there |
 //! | `validation.*` | `holdout` or `walk_forward`, and `purge`: [`Validation`] | no windows |
 //! | `strategy[].template` | built-in template, file ending in `.toml`, or a table with a template | required |
@@ -91,6 +92,9 @@ pub struct ResolvedSpec {
     pub data: DataRef,
     /// The universe, in the spec's order, without duplicates.
     pub symbols: Vec<Symbol>,
+    /// What kind of instruments the symbols are, if the spec says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asset_class: Option<String>,
     /// The strategies, in the spec's order.
     pub strategies: Vec<StrategySpec>,
     /// Execution rules of every run.

@@ -34,7 +34,10 @@ const SYMBOL: &str = "{symbol}";
 
 const TOP_KEYS: [&str; 7] = ["name", "priority", "data", "universe", "execution", "validation", "strategy"];
 const DATA_KEYS: [&str; 3] = ["source", "from", "to"];
-const UNIVERSE_KEYS: [&str; 2] = ["symbols", "symbols_file"];
+const UNIVERSE_KEYS: [&str; 3] = ["symbols", "symbols_file", "asset_class"];
+
+/// Longest asset class, in characters.
+const LONGEST_ASSET_CLASS: usize = 40;
 
 impl SpecDocument {
     /// Checks the document and fills in what it leaves open. Reads nothing but the document itself.
@@ -52,13 +55,14 @@ impl SpecDocument {
         let name = sweep_name(top, &mut problems);
         priority(top, &mut problems);
         let symbols = universe(top, &mut problems);
+        let asset_class = asset_class(top, &mut problems);
         let data = data(top, symbols.len(), &mut problems);
         let execution = execution::read(top, &mut problems);
         let validation = validation::read(top, &mut problems);
         let strategies = strategy::read_all(top, &mut problems);
 
         let (Some(data), true) = (data, problems.is_empty()) else { return Err(problems.into_vec()) };
-        let resolved = ResolvedSpec { name, data, symbols, strategies, execution, validation };
+        let resolved = ResolvedSpec { name, data, symbols, asset_class, strategies, execution, validation };
         let bytes = resolved.canonical_json().len();
         if bytes > MAX_RESOLVED_BYTES {
             let message = format!(
@@ -111,6 +115,18 @@ fn universe(top: Section<'_>, problems: &mut Problems) -> Vec<Symbol> {
         (Some(_), None) => {}
     }
     symbols(table, problems)
+}
+
+fn asset_class(top: Section<'_>, problems: &mut Problems) -> Option<String> {
+    let Some(Value::Table(table)) = top.table.get("universe").map(|node| &node.value) else { return None };
+    let universe = Section { at: "universe", table };
+    let asset_class = universe.text("asset_class", "text, as in \"equities\"", problems)?;
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if asset_class.is_empty() || asset_class.len() > LONGEST_ASSET_CLASS || !asset_class.chars().all(fits) {
+        let rule = format!("1 to {LONGEST_ASSET_CLASS} letters, digits, '-', '_'");
+        problems.add("universe.asset_class", format!("{} is not an asset class ({rule})", quote(asset_class)));
+    }
+    Some(asset_class.to_owned())
 }
 
 fn symbols(universe: &Table, problems: &mut Problems) -> Vec<Symbol> {

@@ -28,7 +28,7 @@ const HEADERS_BYTES: usize = 4 << 10;
 /// Parts computed ahead of the network.
 const PARTS_AHEAD: usize = 2;
 /// Role of the consolidator in subjects, and its name as a service.
-const ROLE: &str = "consolidator";
+pub(crate) const ROLE: &str = "consolidator";
 
 /// Where connections for queries come from.
 #[derive(Debug, Clone)]
@@ -42,7 +42,8 @@ impl Queries {
         Self { database: Arc::new(Mutex::new(database)) }
     }
 
-    fn connect(&self) -> Result<Database, QueryError> {
+    /// A connection of its own.
+    pub(crate) fn connect(&self) -> Result<Database, QueryError> {
         let database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
         database.connect().map_err(|error| QueryError::Unavailable(error.to_string()))
     }
@@ -61,7 +62,7 @@ impl Endpoint {
         let service = bus
             .client
             .service_builder()
-            .description("Answers SQL over the results of backtests")
+            .description("Answers SQL over the results of backtests, and exports them")
             .start(ROLE, env!("CARGO_PKG_VERSION"))
             .await
             .map_err(|error| error.to_string())?;
@@ -69,6 +70,11 @@ impl Endpoint {
         let requests =
             service.endpoint_builder().name("query").add(subject).await.map_err(|error| error.to_string())?;
         Ok(Self { bus: bus.clone(), service, requests })
+    }
+
+    /// The service, for endpoints beside this one.
+    pub(crate) fn service(&self) -> &service::Service {
+        &self.service
     }
 
     /// Answers requests until the program stops; what is being answered then is stopped too.

@@ -5,7 +5,7 @@ mod guard;
 mod json;
 mod select;
 
-pub(crate) use endpoint::{Endpoint, Queries};
+pub(crate) use endpoint::{Endpoint, Queries, ROLE};
 pub use select::{Row, Rows};
 
 /// A question that has no answer.

@@ -3,6 +3,7 @@
 use async_nats::{HeaderMap, Message};
 use futures::StreamExt;
 use jetsweep_shared::events::{ErrorReply, headers};
+use jetsweep_shared::service::{self, ServiceError};
 use serde_json::{Value, json};
 
 use crate::support::{RUNS, Running, Setting, begin, header};
@@ -258,5 +259,35 @@ async fn a_query_that_wants_too_much_memory_leaves_the_writer_alone() {
     assert_eq!(refused.code, "unavailable", "{}", refused.message);
     setting.publish_whole(&begin("after", 0)).await;
     setting.ended("after").await;
+    consolidator.stop().await;
+}
+
+/// All parts of an exported file, or the refusal.
+async fn exported(setting: &Setting, request: Value) -> Result<Vec<u8>, ErrorReply> {
+    let subject = setting.bus.names.endpoint("consolidator", "export");
+    let silence = jetsweep_tests::LIMIT;
+    let parts =
+        service::ask(&setting.bus, subject, HeaderMap::new(), request.to_string().into(), silence).await.unwrap();
+    match parts.all().await {
+        Ok((_, bytes)) => Ok(bytes),
+        Err(ServiceError::Refused(reply)) => Err(reply),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_exported_as_a_file() {
+    let (setting, consolidator) = with_a_batch().await;
+    let parquet = exported(&setting, json!({ "batch_id": "b" })).await.unwrap();
+    assert!(parquet.starts_with(b"PAR1") && parquet.ends_with(b"PAR1"));
+    let csv = exported(&setting, json!({ "batch_id": "b", "format": "csv" })).await.unwrap();
+    assert_eq!(String::from_utf8(csv).unwrap().lines().count() as u64, RUNS + 1);
+    let lines = exported(&setting, json!({ "batch_id": "b", "format": "json" })).await.unwrap();
+    let rows: Vec<Value> = lines.split(|b| *b == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    assert_eq!(json!(rows[0]["run"]), json!(0));
+    assert_eq!(rows.len() as u64, RUNS);
+
+    assert_eq!(exported(&setting, json!({ "batch_id": "other" })).await.unwrap_err().code, "unknown_batch");
+    assert_eq!(exported(&setting, json!({ "batch": 1 })).await.unwrap_err().code, "invalid_request");
     consolidator.stop().await;
 }

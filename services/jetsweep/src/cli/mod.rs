@@ -1,6 +1,7 @@
 //! The command line as typed. What is meant by it, the configuration in force, is `jetsweep_shared::config`.
 
 mod explore;
+mod mlflow;
 mod options;
 mod serve;
 mod sweep;
@@ -9,7 +10,8 @@ pub(crate) use explore::{
     BacktestArgs, CancelArgs, ExportArgs, ExportFormat, LookaheadArgs, QueryArgs, ReplayArgs, StatusArgs,
     StrategiesArgs, SummaryArgs, ValidateArgs, WatchArgs,
 };
-pub(crate) use options::GlobalArgs;
+pub(crate) use mlflow::{BackfillArgs, MlflowArgs, MlflowBridgeArgs, MlflowCommand};
+pub(crate) use options::{DataArgs, GlobalArgs, ServerArgs};
 pub(crate) use serve::{BenchArgs, RoleArgs, WorkerArgs};
 pub(crate) use sweep::{RunArgs, SubmitArgs, SweepArgs};
 
@@ -80,6 +82,10 @@ pub(crate) enum Command {
     Worker(WorkerArgs),
     /// Serve as consolidator until told to stop: writes results to DuckDB and answers queries
     Consolidator(RoleArgs),
+    /// Serve as MLflow bridge until told to stop: logs runs to an MLflow tracking server
+    MlflowBridge(MlflowBridgeArgs),
+    /// Show how the MLflow bridge is, or log a batch of the past
+    Mlflow(MlflowArgs),
     /// Show the configuration in force and where each value came from
     Config(RoleArgs),
     /// Measure sweeps end to end against the engine alone
@@ -109,6 +115,8 @@ impl Command {
             Command::Summary(args) => args.server.set(into),
             Command::Planner(args) | Command::Consolidator(args) | Command::Config(args) => args.set(into),
             Command::Worker(args) => args.set(into),
+            Command::MlflowBridge(args) => args.set(into),
+            Command::Mlflow(args) => args.set(into),
             Command::Bench(args) => args.set(into),
             Command::Lookahead(args) => args.slots.set(into),
             Command::Backtest(_) | Command::Strategies(_) | Command::Validate(_) | Command::RunJob { .. } => {}
@@ -118,7 +126,7 @@ impl Command {
 
     /// Whether the command serves until told to stop, so that its log is what it has to say.
     pub(crate) fn serves(&self) -> bool {
-        matches!(self, Command::Planner(_) | Command::Worker(_) | Command::Consolidator(_))
+        matches!(self, Command::Planner(_) | Command::Worker(_) | Command::Consolidator(_) | Command::MlflowBridge(_))
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use jetsweep_shared::config::Overrides;
 
+use super::mlflow::MlflowUrlArgs;
 use super::options::{DataArgs, ExecutionArgs, NatsArgs, PriorityArg, SlotsArgs, StateArgs};
 
 /// The sweep itself: a spec, or the short form without a file.
@@ -68,6 +69,8 @@ pub(crate) struct RunArgs {
     /// nats-server program to start [default: the one on PATH, else .tools/nats-server]
     #[arg(long, value_name = "FILE", conflicts_with = "nats")]
     pub(crate) nats_server: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) mlflow: MlflowUrlArgs,
 }
 
 impl RunArgs {
@@ -78,6 +81,7 @@ impl RunArgs {
         self.nats.set(overrides);
         let server = self.nats_server.as_ref().map(|path| path.display());
         overrides.set_if_given("nats.server_binary", "--nats-server", server);
+        self.mlflow.set(overrides);
     }
 }
 

@@ -6,6 +6,7 @@ mod cancel;
 mod config;
 mod export;
 mod lookahead;
+mod mlflow;
 mod query;
 mod replay;
 mod roles;
@@ -47,6 +48,8 @@ pub(crate) fn execute(command: Command, app: &App) -> Answer {
         Command::Planner(_) => wait_for(roles::planner(app)),
         Command::Worker(_) => wait_for(roles::worker(app)),
         Command::Consolidator(_) => wait_for(roles::consolidator(app)),
+        Command::MlflowBridge(_) => wait_for(roles::mlflow_bridge(app)),
+        Command::Mlflow(args) => wait_for(mlflow::execute(args, app)),
         Command::Bench(args) => bench::execute(&args, app),
     }
 }

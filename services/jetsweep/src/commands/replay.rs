@@ -1,7 +1,6 @@
 //! `jetsweep replay`: runs of a batch again, compared with their rows bit for bit.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use jetsweep_consolidator::{Row, row_sql};
@@ -9,7 +8,6 @@ use jetsweep_engine::bars::Bars;
 use jetsweep_engine::metrics::{Metric, Metrics};
 use jetsweep_shared::events::Begin;
 use jetsweep_shared::ids::{BatchId, Symbol};
-use jetsweep_shared::spec::{DataRef, split_source};
 use jetsweep_worker::data;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -21,9 +19,8 @@ use crate::batches;
 use crate::cli::ReplayArgs;
 use crate::commands::Answer;
 use crate::exit::Exit;
-use crate::failure::{Failure, OrFail};
-use crate::local::{Batches, StateDir};
-use crate::one_run::{self, Document, OneRun, Planned, RunError, Show};
+use crate::failure::Failure;
+use crate::one_run::{self, DataPlace, Document, OneRun, Planned, RunError, Show};
 use crate::output::number::{counted, grouped};
 use crate::output::{Align, Look, Report, Table};
 use crate::source::Results;
@@ -39,7 +36,7 @@ pub(crate) async fn execute(args: ReplayArgs, app: &App) -> Answer {
     let batch = batches::id(&args.batch, &doing)?;
     let results = Results::open(app, &doing).await?;
     let begin = results.plan(&batch, &doing).await?;
-    let place = DataPlace::find(&args, app, &batch, &begin.spec.data, &doing)?;
+    let place = DataPlace::find(&args.data, app, &batch, &begin.spec.data, &doing)?;
     let mut replayer = Replayer { begin, place, doing, loaded: None };
     match (args.run, args.sample) {
         (Some(run), _) => one(&mut replayer, &results, run).await,
@@ -106,34 +103,6 @@ fn failure_of(row: &Row) -> Option<String> {
     let text = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let status = text("status");
     (status != "succeeded").then(|| format!("{status} with {}: {}", text("error_code"), text("error_message")))
-}
-
-/// Where the bars of a batch are.
-struct DataPlace {
-    root: PathBuf,
-    data: DataRef,
-}
-
-impl DataPlace {
-    /// Where `--data` says; else where the batch was started, if that was here; else the data folder in force.
-    fn find(args: &ReplayArgs, app: &App, batch: &BatchId, data: &DataRef, doing: &str) -> Result<Self, Failure> {
-        let configured = || app.config.data.root.clone();
-        let mut place = Self { root: PathBuf::new(), data: data.clone() };
-        match args.data.data.as_deref() {
-            Some(pattern) if pattern.contains("{symbol}") => {
-                let (folder, source) = split_source(pattern);
-                place.root = folder.unwrap_or_else(configured);
-                place.data.source = source;
-            }
-            Some(folder) => place.root = PathBuf::from(folder),
-            None => {
-                let state = StateDir::at(&app.config.state_dir);
-                let record = Batches::of(&state).find(batch).or_broken(|| doing)?;
-                place.root = record.map_or_else(configured, |record| record.data_root);
-            }
-        }
-        Ok(place)
-    }
 }
 
 /// Computes runs of a batch again.

@@ -28,6 +28,12 @@ pub(crate) async fn consolidator(app: &App) -> Answer {
     stopped("consolidator", jetsweep_consolidator::run(&app.config, shutdown).await)
 }
 
+/// Logs runs to MLflow.
+pub(crate) async fn mlflow_bridge(app: &App) -> Answer {
+    let shutdown = interrupt::listen().or_broken(|| "serve as MLflow bridge")?;
+    stopped("MLflow bridge", jetsweep_mlflow_bridge::run(&app.config, shutdown).await)
+}
+
 fn stopped(role: &'static str, ended: Result<(), impl Into<anyhow::Error>>) -> Answer {
     match ended {
         Ok(()) => Ok(Box::new(Stopped)),

@@ -1,5 +1,6 @@
 //! One run computed on this machine, in full: what `backtest` and `replay` do and show.
 
+mod place;
 mod show;
 
 use std::path::Path;
@@ -11,17 +12,19 @@ use jetsweep_engine::bars::Bars;
 use jetsweep_engine::columns::Columns;
 use jetsweep_engine::metrics::{Kind, Metric, Metrics};
 use jetsweep_engine::problem::Problem;
-use jetsweep_engine::simulation::{ExitReason, Side};
 use jetsweep_engine::validation::Window;
+use jetsweep_shared::events::TradeRow;
 use jetsweep_shared::ids::Symbol;
 use jetsweep_shared::plan::Plan;
 use jetsweep_shared::spec::{ResolvedSpec, StrategySpec};
 use jetsweep_worker::data::{self, DataError};
+use jetsweep_worker::replay::trade_rows;
 use serde::Serialize;
 use serde_json::{Number, Value};
 
 use crate::failure::Failure;
 
+pub(crate) use place::DataPlace;
 pub(crate) use show::{Show, metric_text};
 
 /// Memory for the indicator columns of one run between runs, in bytes: one run shares nothing with a next one.
@@ -157,30 +160,12 @@ impl OneRun {
     /// The run as JSON shows it.
     pub(crate) fn document(&self) -> Document<'_> {
         let bars = &self.bars;
-        let trades = self.replay.trades.iter().map(|trade| TradeDocument {
-            side: trade.side,
-            entry_date: bars.date_label(trade.entry_bar),
-            entry_bar: trade.entry_bar,
-            entry_price: trade.entry_price,
-            exit_date: bars.date_label(trade.exit_bar),
-            exit_bar: trade.exit_bar,
-            exit_price: trade.exit_price,
-            size: trade.size,
-            entry_fee: trade.entry_fee,
-            exit_fee: trade.exit_fee,
-            borrow_cost: trade.borrow_cost,
-            pnl: trade.pnl,
-            return_: trade.return_,
-            bars_held: trade.exit_bar - trade.entry_bar,
-            exit_reason: trade.exit_reason,
-            open: trade.open,
-        });
         Document {
             symbol: &self.symbol,
             strategy: &self.strategy,
             params: self.params.iter().map(|(name, value, whole)| (name.as_str(), number(*value, *whole))).collect(),
             metrics: metric_values(&self.replay.metrics),
-            trades: trades.collect(),
+            trades: trade_rows(bars, &self.replay.trades),
             bars: bars.len(),
             first_date: bars.date_label(0),
             last_date: bars.date_label(bars.len() - 1),
@@ -221,32 +206,10 @@ pub(crate) struct Document<'a> {
     strategy: &'a str,
     params: IndexMap<&'a str, Value>,
     metrics: IndexMap<&'static str, Value>,
-    trades: Vec<TradeDocument>,
+    trades: Vec<TradeRow>,
     bars: usize,
     first_date: String,
     last_date: String,
     data_digest: String,
     engine_version: &'static str,
-}
-
-/// A trade as JSON.
-#[derive(Debug, Serialize)]
-struct TradeDocument {
-    side: Side,
-    entry_date: String,
-    entry_bar: usize,
-    entry_price: f64,
-    exit_date: String,
-    exit_bar: usize,
-    exit_price: f64,
-    size: f64,
-    entry_fee: f64,
-    exit_fee: f64,
-    borrow_cost: f64,
-    pnl: f64,
-    #[serde(rename = "return")]
-    return_: f64,
-    bars_held: usize,
-    exit_reason: ExitReason,
-    open: bool,
 }

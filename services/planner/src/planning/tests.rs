@@ -35,6 +35,7 @@ fn spec(symbols: &[&str], strategies: Vec<StrategySpec>) -> ResolvedSpec {
         name: "test".to_owned(),
         data: DataRef { source: "{symbol}.csv".to_owned(), from: None, to: None },
         symbols: symbols.iter().map(|symbol| symbol.parse().unwrap()).collect(),
+        asset_class: None,
         strategies,
         execution: Execution::default(),
         validation: None,

@@ -79,6 +79,7 @@ async fn the_plan_says_which_runs_are_dead_when_the_payload_does_not() {
             name: "test".to_owned(),
             data: model.data.clone(),
             symbols: vec!["AAPL".parse().unwrap(), "SPY".parse().unwrap()],
+            asset_class: None,
             strategies: vec![model.strategy.clone()],
             execution: model.execution.clone(),
             validation: None,

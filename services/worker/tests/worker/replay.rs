@@ -23,6 +23,7 @@ fn begin() -> Begin {
         name: "replayed".to_owned(),
         data: job.data,
         symbols: vec!["AAPL".parse().unwrap(), "SPY".parse().unwrap()],
+        asset_class: None,
         strategies: vec![job.strategy],
         execution: job.execution,
         validation: None,

@@ -7,6 +7,7 @@
 
 mod batch;
 pub(crate) mod data;
+mod mlflow;
 mod report;
 mod stages;
 
@@ -32,7 +33,7 @@ use crate::local::{Batches, Connection, StateDir, StateLock};
 use crate::output::Format;
 use crate::output::number::{counted, grouped};
 use crate::progress::{self, Ui};
-use crate::session::{Server, Session};
+use crate::session::{self, Server, Session};
 
 use batch::Batch;
 use report::RunReport;
@@ -51,6 +52,7 @@ pub(crate) async fn execute(args: RunArgs, app: &App) -> Answer {
     batch.check_plan(app)?;
     batch.check_data(app)?;
     let program = own_server(&app.config, &batch.doing())?;
+    mlflow::check(&app.config, &batch.doing()).await?;
     stages.prepared();
     let ui = Ui::new(app.format);
     let report = Run { batch: &batch, app, program, ui, stages }.execute().await?;
@@ -168,10 +170,15 @@ impl Run<'_> {
         let bus = session.bus.clone();
         let id = &self.batch.record.batch_id;
         let (stages, ui) = (&mut self.stages, &mut self.ui);
+        let logs_to_mlflow = session::logs_to_mlflow(&session.config);
         let followed = async {
             submit(&bus, self.batch).await?;
             stages.started();
-            progress::follow(&bus, id, ui).await
+            let status = progress::follow(&bus, id, ui).await?;
+            if logs_to_mlflow && status.state != BatchState::Refused {
+                mlflow::wait(&bus, id, ui).await;
+            }
+            Ok(status)
         };
         let failure = tokio::select! {
             biased;

@@ -1,0 +1,204 @@
+//! Requests made until they have an answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jetsweep_shared::bus::with_jitter;
+use jetsweep_shared::config::MlflowConfig;
+use serde::de::DeserializeOwned;
+
+use super::circuit::{Circuit, Health};
+use super::http::{Body, Call, ClientError, Http, MlflowUrl, Trouble};
+
+/// First pause before a request is repeated; doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Longest pause before a request is repeated.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Attempts at a request that fails while others succeed, before its caller lets others go first.
+const ATTEMPTS: u32 = 6;
+
+/// A request that has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CallError {
+    /// Refused for good.
+    #[error("{status} {code}: {words}")]
+    Refused {
+        /// Status of the answer.
+        status: u16,
+        /// MLflow's word for the kind of error.
+        code: String,
+        /// What it says.
+        words: String,
+    },
+    /// It may have been carried out or not, and repeating it might do it twice.
+    #[error("{0}")]
+    Ambiguous(String),
+    /// Not now: it keeps failing while others succeed.
+    #[error("{0}")]
+    NotNow(String),
+}
+
+impl CallError {
+    /// Whether the server says that there is no such thing.
+    pub(crate) fn is_missing(&self) -> bool {
+        matches!(self, CallError::Refused { code, .. } if code == "RESOURCE_DOES_NOT_EXIST")
+    }
+
+    /// Whether the server says that there is one already.
+    pub(crate) fn is_taken(&self) -> bool {
+        matches!(self, CallError::Refused { code, .. } if code == "RESOURCE_ALREADY_EXISTS")
+    }
+}
+
+/// The tracking server. Clones share everything.
+#[derive(Clone)]
+pub struct Mlflow {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    http: Http,
+    circuit: Circuit,
+}
+
+impl std::fmt::Debug for Mlflow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Mlflow").field(self.url()).finish()
+    }
+}
+
+impl Mlflow {
+    /// A client of the configured server. Makes no request yet.
+    ///
+    /// # Errors
+    /// When no server is named, or its address or certificates cannot be used.
+    pub fn new(config: &MlflowConfig) -> Result<Self, ClientError> {
+        let shared = Shared { http: Http::new(config)?, circuit: Circuit::new() };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> &MlflowUrl {
+        &self.shared.http.url
+    }
+
+    /// How it is.
+    pub fn health(&self) -> Health {
+        self.shared.circuit.health()
+    }
+
+    /// Makes one attempt, whatever the circuit says, for whoever wants to know now. In words when it fails.
+    pub(super) async fn once(&self, call: &Call) -> Result<Bytes, Trouble> {
+        self.shared.http.attempt(call).await
+    }
+
+    /// Makes a request that may be repeated, until it has an answer.
+    pub(super) async fn repeat<T: DeserializeOwned>(&self, call: Call) -> Result<T, CallError> {
+        self.make(&call, parse).await
+    }
+
+    /// The same for a request whose answer says nothing.
+    pub(super) async fn repeat_blindly(&self, call: Call) -> Result<(), CallError> {
+        self.make(&call, |_| Ok(())).await
+    }
+
+    /// Makes a request that must not be carried out twice: [`CallError::Ambiguous`] once it may have been.
+    pub(super) async fn once_only<T: DeserializeOwned>(&self, call: Call) -> Result<T, CallError> {
+        self.shared.circuit.closed().await;
+        let trouble = match self.shared.http.attempt(&call).await {
+            Ok(body) => match parse(&body) {
+                Ok(answer) => {
+                    self.succeeded();
+                    return Ok(answer);
+                }
+                Err(words) => Trouble::Passing { words, retry_after: None },
+            },
+            Err(trouble) => trouble,
+        };
+        self.tell(&trouble);
+        match trouble {
+            Trouble::Refused { status, code, words } => Err(CallError::Refused { status, code, words }),
+            Trouble::Passing { words, .. } | Trouble::Denied { words } => Err(CallError::Ambiguous(words)),
+        }
+    }
+
+    async fn make<T>(&self, call: &Call, parse: impl Fn(&Bytes) -> Result<T, String>) -> Result<T, CallError> {
+        let mut pause = FIRST_PAUSE;
+        let mut attempts = 0;
+        loop {
+            self.shared.circuit.closed().await;
+            let trouble = match self.shared.http.attempt(call).await {
+                Ok(body) => match parse(&body) {
+                    Ok(answer) => {
+                        self.succeeded();
+                        return Ok(answer);
+                    }
+                    Err(words) => Trouble::Passing { words, retry_after: None },
+                },
+                Err(trouble) => trouble,
+            };
+            self.tell(&trouble);
+            let (words, retry_after) = match trouble {
+                Trouble::Refused { status, code, words } => return Err(CallError::Refused { status, code, words }),
+                Trouble::Denied { words } => (words, None),
+                Trouble::Passing { words, retry_after } => (words, retry_after),
+            };
+            attempts = if self.shared.circuit.is_open() { 0 } else { attempts + 1 };
+            if attempts >= ATTEMPTS {
+                return Err(CallError::NotNow(words));
+            }
+            tracing::debug!(path = call.path, words, attempts, "a request to MLflow failed, trying again");
+            tokio::time::sleep(retry_after.unwrap_or(with_jitter(pause)).min(LONGEST_PAUSE)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    fn succeeded(&self) {
+        self.shared.circuit.succeeded(self.url());
+    }
+
+    /// Tells the circuit, and has somebody try whether MLflow is back when that opens it.
+    fn tell(&self, trouble: &Trouble) {
+        let circuit = &self.shared.circuit;
+        let opened = match trouble {
+            Trouble::Refused { code, .. } => {
+                // MLflow has answered, so it is there. That something is missing is often what was asked.
+                circuit.succeeded(self.url());
+                if code != "RESOURCE_DOES_NOT_EXIST" && code != "RESOURCE_ALREADY_EXISTS" {
+                    circuit.note(&trouble.to_string());
+                }
+                false
+            }
+            Trouble::Passing { words, .. } => circuit.failed(self.url(), words, false),
+            Trouble::Denied { words } => circuit.failed(self.url(), words, true),
+        };
+        if opened {
+            let shared = Arc::downgrade(&self.shared);
+            tokio::spawn(async move {
+                let mut pause = FIRST_PAUSE;
+                loop {
+                    tokio::time::sleep(with_jitter(pause)).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    // Nobody waits any more when the client is gone.
+                    let Some(shared) = shared.upgrade() else { return };
+                    match shared.http.attempt(&probe()).await {
+                        Ok(_) | Err(Trouble::Refused { .. }) => return shared.circuit.succeeded(&shared.http.url),
+                        Err(Trouble::Passing { words, .. } | Trouble::Denied { words }) => shared.circuit.note(&words),
+                    }
+                }
+            });
+        }
+    }
+}
+
+/// A request that says whether MLflow answers us. `/health` would not: it is exempt from sign-in and host check.
+pub(super) fn probe() -> Call {
+    let path = "/api/2.0/mlflow/experiments/get?experiment_id=0".to_owned();
+    Call { method: reqwest::Method::GET, path, body: Body::None }
+}
+
+/// An answer; one that is cut off, or not what was asked for, is none.
+fn parse<T: DeserializeOwned>(body: &Bytes) -> Result<T, String> {
+    serde_json::from_slice(body).map_err(|error| format!("half an answer: {error}"))
+}

@@ -1,0 +1,61 @@
+//! Results that MLflow refuses for good are kept in the stream of messages given up on, with its words.
+
+use async_nats::HeaderMap;
+use bytes::Bytes;
+use jetsweep_shared::bus::{Bus, BusError};
+use jetsweep_shared::events::headers;
+use jetsweep_shared::ids::BatchId;
+
+/// Stable word for why.
+const REFUSED: &str = "mlflow_refused";
+/// Longest reason in a header, in characters.
+const LONGEST_REASON: usize = 500;
+
+/// Keeps a message of RESULTS of which MLflow refused runs, and waits until it is stored.
+pub(crate) async fn keep(
+    bus: &Bus,
+    subject: &str,
+    sequence: u64,
+    payload: Bytes,
+    refusals: &[(u64, String)],
+) -> Result<(), BusError> {
+    let stream = bus.names.results_stream();
+    let reason = match refusals {
+        [(run, words)] => format!("run {run}: {words}"),
+        [(run, words), rest @ ..] => format!("run {run} and {} more: {words}", rest.len()),
+        [] => "unreadable".to_owned(),
+    };
+    store(
+        bus,
+        &bus.names.dead_message(&stream, sequence),
+        &format!("mlflow.{stream}.{sequence}"),
+        subject,
+        &reason,
+        payload,
+    )
+    .await
+}
+
+/// Keeps rows that were refused when a batch was completed, as JSON.
+pub(crate) async fn keep_rows(bus: &Bus, batch: &BatchId, refusals: &[(u64, String)]) -> Result<(), BusError> {
+    for (run, words) in refusals {
+        let payload = serde_json::json!({ "batch_id": batch, "run": run, "error": words }).to_string();
+        let origin = format!("mlflow.{batch}");
+        let subject = bus.names.dead_message(&origin.replace('.', "_"), *run);
+        let reason = format!("run {run}: {words}");
+        store(bus, &subject, &format!("mlflow.{batch}.{run}"), &origin, &reason, payload.into()).await?;
+    }
+    Ok(())
+}
+
+async fn store(bus: &Bus, to: &str, id: &str, origin: &str, reason: &str, payload: Bytes) -> Result<(), BusError> {
+    let reason: String = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_REASON).collect();
+    tracing::error!(reason, kept_under = to, "MLflow refuses runs for good");
+    let mut map = HeaderMap::new();
+    map.insert(async_nats::header::NATS_MESSAGE_ID, id);
+    map.insert(headers::ERROR_CODE, REFUSED);
+    map.insert(headers::ERROR, reason.as_str());
+    map.insert(headers::ORIGIN, origin);
+    bus.publish_with_headers(to, map, payload).await?;
+    Ok(())
+}

@@ -1,0 +1,12 @@
+//! The MLflow bridge against a real MLflow server: what is there, once, equal to the database to the bit; and with
+//! kills and faults on the way.
+//!
+//! `scripts/test-mlflow` installs the server and runs these; the variable `MLFLOW` names another server program.
+
+mod faults;
+mod figures;
+mod kills;
+mod proxy;
+mod quickstart;
+mod server;
+mod services;
