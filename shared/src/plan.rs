@@ -138,6 +138,96 @@ impl Plan {
     }
 }
 
+/// Which runs a retry runs again: ranges of runs, each with what the shard of its first run needs. Columns of one
+/// length, so that many thousand ranges fit into one event.
+///
+/// A range is cut where the plan cuts, so each shard is of one symbol and strategy here too.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryPlan {
+    /// First run of each range, ascending.
+    pub starts: Vec<u64>,
+    /// Runs of each range.
+    pub counts: Vec<u64>,
+    /// Position of each range's first run in its strategy's raw grid.
+    pub cursors: Vec<u64>,
+    /// Number of each range's first shard.
+    pub shards: Vec<u32>,
+}
+
+impl RetryPlan {
+    /// Adds a range after those there are; `cursor` is where its first run lies in the raw grid.
+    ///
+    /// # Errors
+    /// When a run of it is not of the plan, or not after the others.
+    pub fn push(&mut self, plan: &Plan, start: u64, count: u64, cursor: u64) -> Result<(), String> {
+        let first_shard = self.next_shard(plan)?;
+        self.starts.push(start);
+        self.counts.push(count);
+        self.cursors.push(cursor);
+        self.shards.push(first_shard);
+        self.next_shard(plan).map(drop)
+    }
+
+    /// Runs of all ranges.
+    pub fn runs(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// The number of a shard after the last one: all shards up to the last range's.
+    fn next_shard(&self, plan: &Plan) -> Result<u32, String> {
+        let Some(last) = self.starts.len().checked_sub(1) else { return Ok(0) };
+        let after_others = last == 0 || self.starts[last] >= self.starts[last - 1] + self.counts[last - 1];
+        let (start, count) = (self.starts[last], self.counts[last]);
+        let ends =
+            start.checked_add(count.wrapping_sub(1)).and_then(|end| plan.shard_of(start).zip(plan.shard_of(end)));
+        match ends {
+            Some((first, end)) if after_others && count > 0 => Ok(self.shards[last] + end.shard - first.shard + 1),
+            _ => Err(format!("{count} runs from {start} are not of the plan, or not in order")),
+        }
+    }
+
+    /// Checks the ranges against the plan, and returns how many shards they are.
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub fn check(&self, plan: &Plan) -> Result<u32, String> {
+        let lengths = [self.counts.len(), self.cursors.len(), self.shards.len()];
+        if lengths.iter().any(|length| *length != self.starts.len()) {
+            return Err("the columns of the runs to retry differ in length".to_owned());
+        }
+        let mut again = Self::default();
+        for (((start, count), cursor), shard) in
+            self.starts.iter().zip(&self.counts).zip(&self.cursors).zip(&self.shards)
+        {
+            again.push(plan, *start, *count, *cursor)?;
+            if again.shards.last() != Some(shard) {
+                return Err(format!("the runs to retry from {start} are of another shard than {shard}"));
+            }
+        }
+        again.next_shard(plan)
+    }
+
+    /// The shard of a number, if there is one.
+    pub fn shard(&self, plan: &Plan, shard: u32) -> Option<ShardPlan> {
+        let range = self.shards.partition_point(|first| *first <= shard).checked_sub(1)?;
+        let (start, end) = (self.starts[range], self.starts[range] + self.counts[range]);
+        let within = shard - self.shards[range];
+        let whole = plan.shard(plan.shard_of(start)?.shard + within)?;
+        if whole.runs.start >= end {
+            return None;
+        }
+        let first = whole.runs.start.max(start);
+        let count = (whole.runs.end().min(end) - first) as u32;
+        Some(ShardPlan {
+            shard,
+            runs: RunRange { start: first, count },
+            first_point: whole.first_point + (first - whole.runs.start),
+            cursor: if within == 0 { self.cursors[range] } else { whole.cursor },
+            ..whole
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,5 +253,37 @@ mod tests {
         assert_eq!(next, 33);
         assert_eq!(plan.shard(2).map(|s| (s.runs.count, s.cursor, s.first_point)), Some((2, 9, 8)));
         assert_eq!((plan.shard(12), plan.shard_of(33)), (None, None));
+    }
+
+    #[test]
+    fn a_retry_is_cut_where_the_plan_is() {
+        let plan = Plan {
+            strategies: vec![
+                StrategyPlan { runs: 10, shard_runs: 4, cursors: vec![0, 5, 9] },
+                StrategyPlan { runs: 1, shard_runs: 100, cursors: vec![2] },
+            ],
+            symbols: 3,
+        };
+        let mut retry = RetryPlan::default();
+        // One run; from the middle of a shard into the next symbol; the last run.
+        for (start, count, cursor) in [(1, 1, 1), (6, 7, 7), (32, 1, 2)] {
+            retry.push(&plan, start, count, cursor).unwrap();
+        }
+        assert_eq!(retry.check(&plan), Ok(6));
+        assert_eq!(retry.runs(), 9);
+        let shards: Vec<ShardPlan> = (0..6).map(|shard| retry.shard(&plan, shard).unwrap()).collect();
+        let cut: Vec<_> = shards.iter().map(|shard| (shard.runs.start, shard.runs.count, shard.cursor)).collect();
+        assert_eq!(cut, [(1, 1, 1), (6, 2, 7), (8, 2, 9), (10, 1, 2), (11, 2, 0), (32, 1, 2)]);
+        assert_eq!(retry.shard(&plan, 6), None);
+        for shard in shards {
+            let whole = plan.shard_of(shard.runs.start).unwrap();
+            assert_eq!((shard.symbol, shard.strategy), (whole.symbol, whole.strategy));
+            assert_eq!(shard.first_point - whole.first_point, shard.runs.start - whole.runs.start);
+        }
+        for (start, count) in [(0, 1), (32, 1), (33, 1), (40, 0)] {
+            assert!(retry.clone().push(&plan, start, count, 0).is_err(), "{start}");
+        }
+        retry.shards[1] = 2;
+        assert!(retry.check(&plan).is_err());
     }
 }

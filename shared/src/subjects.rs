@@ -103,9 +103,19 @@ impl Names {
         format!("{}.plans.{EVENTS_MAJOR}.{batch}", self.namespace)
     }
 
-    /// The batch of a subject made by [`Names::plan`].
-    pub fn plan_batch(&self, subject: &str) -> Option<BatchId> {
-        subject.strip_prefix(&format!("{}.plans.{EVENTS_MAJOR}.", self.namespace))?.parse().ok()
+    /// Where runs of a batch are asked to be retried as `generation`.
+    pub fn plan_retry(&self, batch: &BatchId, generation: u32) -> String {
+        format!("{}.plans.{EVENTS_MAJOR}.{batch}.{generation}", self.namespace)
+    }
+
+    /// The batch of a subject made by [`Names::plan`] (then the generation is 0) or [`Names::plan_retry`].
+    pub fn parse_plan(&self, subject: &str) -> Option<PlanSubject> {
+        let rest = subject.strip_prefix(&format!("{}.plans.{EVENTS_MAJOR}.", self.namespace))?;
+        let (batch, generation) = match rest.split_once('.') {
+            None => (rest, 0),
+            Some((batch, generation)) => (batch, generation.parse().ok().filter(|generation| *generation > 0)?),
+        };
+        Some(PlanSubject { batch: batch.parse().ok()?, generation })
     }
 
     /// Where a shard's job is queued.
@@ -137,9 +147,22 @@ impl Names {
         format!("{}.results.{EVENTS_MAJOR}.{batch}.{generation}.{shard}", self.namespace)
     }
 
-    /// Where a batch event is logged.
+    /// Where a batch event is logged: one of generation 0, or one about the whole batch.
     pub fn batch_event(&self, batch: &BatchId, event: BatchEvent) -> String {
         format!("{}.results.{EVENTS_MAJOR}.{batch}.{event}", self.namespace)
+    }
+
+    /// Where a batch event of a generation is logged.
+    pub fn generation_event(&self, batch: &BatchId, generation: u32, event: BatchEvent) -> String {
+        match generation {
+            0 => self.batch_event(batch, event),
+            _ => format!("{}.results.{EVENTS_MAJOR}.{batch}.{generation}.{event}", self.namespace),
+        }
+    }
+
+    /// Where every batch has this event, if it is one about the whole batch.
+    pub fn event_of_every_batch(&self, event: BatchEvent) -> String {
+        format!("{}.results.{EVENTS_MAJOR}.*.{event}", self.namespace)
     }
 
     /// Everything logged of a batch: for purging.
@@ -157,8 +180,18 @@ impl Names {
         let batch = tokens.next()?.parse().ok()?;
         let third = tokens.next()?;
         let parsed = match tokens.next() {
-            None => ResultSubject::Event { batch, event: third.parse().ok()? },
-            Some(shard) => ResultSubject::Shard { batch, generation: third.parse().ok()?, shard: shard.parse().ok()? },
+            None => ResultSubject::Event { batch, generation: 0, event: third.parse().ok()? },
+            Some(fourth) => {
+                let generation = third.parse().ok()?;
+                match (fourth.parse(), fourth.parse::<BatchEvent>()) {
+                    (Ok(shard), _) => ResultSubject::Shard { batch, generation, shard },
+                    // Each event has one subject only.
+                    (_, Ok(event)) if generation > 0 && event.is_of_generation() => {
+                        ResultSubject::Event { batch, generation, event }
+                    }
+                    _ => return None,
+                }
+            }
         };
         tokens.next().is_none().then_some(parsed)
     }
@@ -166,6 +199,23 @@ impl Names {
     /// Where a job given up on is kept.
     pub fn dead_job(&self, batch: &BatchId, generation: u32, shard: u32) -> String {
         format!("{}.dead.{EVENTS_MAJOR}.{batch}.{generation}.{shard}", self.namespace)
+    }
+
+    /// Everything given up on of a batch.
+    pub fn dead_of_batch(&self, batch: &BatchId) -> String {
+        format!("{}.dead.{EVENTS_MAJOR}.{batch}.>", self.namespace)
+    }
+
+    /// The job of a subject made by [`Names::dead_job`].
+    pub fn parse_dead_job(&self, subject: &str) -> Option<DeadJob> {
+        let rest = subject.strip_prefix(&format!("{}.dead.{EVENTS_MAJOR}.", self.namespace))?;
+        let mut tokens = rest.split('.');
+        let parsed = DeadJob {
+            batch: tokens.next()?.parse().ok()?,
+            generation: tokens.next()?.parse().ok()?,
+            shard: tokens.next()?.parse().ok()?,
+        };
+        tokens.next().is_none().then_some(parsed)
     }
 
     /// Where a batch's spec given up on is kept.
@@ -190,7 +240,10 @@ pub fn status_key(batch: &BatchId) -> String {
     format!("{batch}.status")
 }
 
-/// Key pattern that watches what is asked of every batch.
+/// Key of what is asked of all work (pause, resume). No batch can have this name.
+pub const ALL_CONTROL_KEY: &str = "=all.control";
+
+/// Key pattern that watches what is asked of every batch, and of all work.
 pub const EVERY_CONTROL_KEY: &str = "*.control";
 
 /// The batch of a key made by [`control_key`].
@@ -225,6 +278,17 @@ pub enum BatchEvent {
     Sealed,
     /// What has no result yet will not get one.
     Cancelled,
+    /// Its rows are to go, and everything else of it.
+    Deleted,
+    /// Its results have left the log.
+    Purged,
+}
+
+impl BatchEvent {
+    /// Whether each generation has an event of its own; else it is about the whole batch.
+    pub fn is_of_generation(self) -> bool {
+        matches!(self, BatchEvent::Begin | BatchEvent::Sealed | BatchEvent::Cancelled)
+    }
 }
 
 impl fmt::Display for BatchEvent {
@@ -233,6 +297,8 @@ impl fmt::Display for BatchEvent {
             BatchEvent::Begin => "begin",
             BatchEvent::Sealed => "sealed",
             BatchEvent::Cancelled => "cancelled",
+            BatchEvent::Deleted => "deleted",
+            BatchEvent::Purged => "purged",
         })
     }
 }
@@ -245,9 +311,31 @@ impl FromStr for BatchEvent {
             "begin" => Ok(BatchEvent::Begin),
             "sealed" => Ok(BatchEvent::Sealed),
             "cancelled" => Ok(BatchEvent::Cancelled),
+            "deleted" => Ok(BatchEvent::Deleted),
+            "purged" => Ok(BatchEvent::Purged),
             _ => Err(()),
         }
     }
+}
+
+/// What a subject of PLANS says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanSubject {
+    /// The batch.
+    pub batch: BatchId,
+    /// Generation to make: 0 for a sweep spec, more for a retry.
+    pub generation: u32,
+}
+
+/// The job that a subject of DEAD names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadJob {
+    /// Its batch.
+    pub batch: BatchId,
+    /// Its generation.
+    pub generation: u32,
+    /// Its shard.
+    pub shard: u32,
 }
 
 /// What a subject of JOBS says about its job.
@@ -272,6 +360,8 @@ pub enum ResultSubject {
     Event {
         /// Its batch.
         batch: BatchId,
+        /// Its generation; 0 for an event about the whole batch.
+        generation: u32,
         /// Which event.
         event: BatchEvent,
     },
@@ -310,17 +400,30 @@ mod tests {
             assert_eq!(names.parse_job(odd), None, "{odd}");
         }
         assert_eq!(control_batch(&control_key(&batch)), Some(batch.clone()));
-        assert_eq!(names.plan_batch(&names.plan(&batch)), Some(batch.clone()));
+        let plan = |generation| Some(PlanSubject { batch: batch.clone(), generation });
+        assert_eq!(names.parse_plan(&names.plan(&batch)), plan(0));
+        assert_eq!(names.parse_plan(&names.plan_retry(&batch, 3)), plan(3));
+        assert_eq!(names.parse_plan("team-a.plans.v1.b1.0"), None, "a spec has one subject");
+        assert_eq!(control_batch(ALL_CONTROL_KEY), None);
+        let dead = DeadJob { batch: batch.clone(), generation: 2, shard: 7 };
+        assert_eq!(names.parse_dead_job(&names.dead_job(&batch, 2, 7)), Some(dead));
+        assert_eq!(names.parse_dead_job(&names.dead_plan(&batch)), None);
         let shard = ResultSubject::Shard { batch: batch.clone(), generation: 2, shard: 7 };
         assert_eq!(names.parse_result(&names.result(&batch, 2, 7)), Some(shard));
-        for event in [BatchEvent::Begin, BatchEvent::Sealed, BatchEvent::Cancelled] {
-            let parsed = names.parse_result(&names.batch_event(&batch, event));
-            assert_eq!(parsed, Some(ResultSubject::Event { batch: batch.clone(), event }));
+        let events = ["begin", "sealed", "cancelled", "deleted", "purged"].map(|event| event.parse().unwrap());
+        for event in events {
+            for generation in [0, 3] {
+                let subject = names.generation_event(&batch, generation, event);
+                let is_one = generation == 0 || event.is_of_generation();
+                let expected = is_one.then(|| ResultSubject::Event { batch: batch.clone(), generation, event });
+                assert_eq!(names.parse_result(&subject), expected, "{subject}");
+            }
         }
         assert_eq!(names.parse_result("team-a.results.v2.b1.0.0"), Some(ResultSubject::UnknownMajor));
         for odd in [
             "team-a.results.v1.b1",
             "team-a.results.v1.b1.0.x",
+            "team-a.results.v1.b1.0.begin",
             "team-a.results.v1.b1.0.0.0",
             "other.results.v1.b1.0.0",
         ] {

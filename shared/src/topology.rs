@@ -12,6 +12,7 @@ use async_nats::jetstream::{Context, consumer, stream};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::config::Config;
 use crate::ids::Priority;
 use crate::subjects::{DEFAULT_NAMESPACE, NATIVE, Names};
 
@@ -46,6 +47,12 @@ pub struct Tuning {
     pub ack_wait: Option<Duration>,
     /// Copies of each stream in a cluster.
     pub replicas: Option<usize>,
+}
+
+impl From<&Config> for Tuning {
+    fn from(config: &Config) -> Self {
+        Self { ack_wait: Some(config.worker.ack_wait()), replicas: Some(config.nats.replicas) }
+    }
 }
 
 /// The topology could not be read or put in place.
@@ -222,6 +229,7 @@ mod tests {
             subjects,
             [
                 "team-a.plans.v1.*",
+                "team-a.plans.v1.*.*",
                 "team-a.jobs.v1.*.*.*.*.*",
                 "team-a.results.v1.>",
                 "team-a.dead.v1.>",

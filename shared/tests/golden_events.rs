@@ -9,12 +9,12 @@ use jetsweep_engine::problem::Problem;
 use jetsweep_engine::simulation::{ExitReason, Side};
 use jetsweep_engine::validation::Segment;
 use jetsweep_shared::events::{
-    BatchState, BatchStatus, Begin, Benchmark, Cancelled, Control, ControlAction, DataPin, Event, EventError, Job,
-    MlflowBridgeStatus, MlflowState, MlflowStatus, Outcome, ReplayInput, ReplayReply, ReplayRequest, RunsFailed,
-    Sealed, ShardResult, Timing, TradeRow, VERSION, WindowBars, Windows, decode, encode,
+    BatchState, BatchStatus, Begin, Benchmark, Cancelled, Control, ControlAction, DataPin, Deleted, Event, EventError,
+    Job, MlflowBridgeStatus, MlflowState, MlflowStatus, Outcome, Purged, ReplayInput, ReplayReply, ReplayRequest,
+    Retry, RunsFailed, Sealed, ShardResult, Timing, TradeRow, VERSION, WindowBars, Windows, decode, encode,
 };
 use jetsweep_shared::ids::{BatchId, Priority, Symbol};
-use jetsweep_shared::plan::{Plan, RunRange, StrategyPlan};
+use jetsweep_shared::plan::{Plan, RetryPlan, RunRange, StrategyPlan};
 use jetsweep_shared::spec::{self, ResolvedSpec};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -189,6 +189,7 @@ fn begin() {
             spec,
             spec_digest: "ab12".to_owned(),
             plan,
+            retry: None,
             planner_version: "0.1.0".to_owned(),
             created_at: at(0),
         },
@@ -265,9 +266,58 @@ fn sealed_and_cancelled() {
 }
 
 #[test]
+fn what_a_retry_adds() {
+    let plan = Plan { strategies: vec![StrategyPlan { runs: 4, shard_runs: 3, cursors: vec![0, 3] }], symbols: 2 };
+    let mut retry = RetryPlan::default();
+    retry.push(&plan, 1, 1, 1).unwrap();
+    retry.push(&plan, 3, 3, 3).unwrap();
+    let begin = Begin {
+        version: VERSION,
+        batch_id: batch(),
+        generation: 2,
+        priority: Priority::High,
+        total_runs: plan.total_runs(),
+        total_shards: retry.check(&plan).unwrap(),
+        spec: resolved(),
+        spec_digest: "ab12".to_owned(),
+        plan,
+        retry: Some(retry),
+        planner_version: "0.1.0".to_owned(),
+        created_at: at(0),
+    };
+    agrees("begin_retry", &begin);
+    let first_plan = Begin { generation: 0, ..begin.clone() };
+    assert!(matches!(decode::<Begin>(&encode(&first_plan)), Err(EventError::Inconsistent(_))));
+    let all = Begin { retry: None, ..begin };
+    assert!(matches!(decode::<Begin>(&encode(&all)), Err(EventError::Inconsistent(_))));
+
+    let runs = vec![RunRange { start: 1, count: 1 }, RunRange { start: 3, count: 3 }];
+    let retry = Retry { version: VERSION, batch_id: batch(), generation: 2, runs, requested_at: at(1) };
+    agrees("retry", &retry);
+    let odd = [(0, retry.runs.clone()), (2, vec![]), (2, vec![retry.runs[1], retry.runs[0]])];
+    for (generation, runs) in odd {
+        let odd = Retry { generation, runs, ..retry.clone() };
+        assert!(matches!(decode::<Retry>(&encode(&odd)), Err(EventError::Inconsistent(_))));
+    }
+}
+
+#[test]
+fn deleted_and_purged() {
+    let (version, batch_id, generation) = (VERSION, batch(), 1);
+    agrees("deleted", &Deleted { version, batch_id: batch_id.clone(), generation, deleted_at: at(1) });
+    let spec_digest = "ab12".to_owned();
+    agrees("purged", &Purged { version, batch_id, generation, total_runs: 8, spec_digest, purged_at: at(1) });
+}
+
+#[test]
 fn control_data_and_status() {
     let reason = Some("wrong dates".to_owned());
-    agrees("control", &Control { version: VERSION, action: ControlAction::Cancel, reason, requested_at: at(1) });
+    let cancel =
+        Control { version: VERSION, action: ControlAction::Cancel, generation: 0, reason, requested_at: at(1) };
+    agrees("control", &cancel);
+    agrees("control_cancel_retry", &Control { generation: 2, ..cancel.clone() });
+    agrees("control_pause", &Control { action: ControlAction::Pause, reason: None, ..cancel.clone() });
+    agrees("control_resume", &Control { action: ControlAction::Resume, reason: None, ..cancel });
     agrees("data", &DataPin { version: VERSION, digest: "00ff".to_owned(), worker: "host-1".to_owned() });
     agrees(
         "status",
@@ -275,6 +325,7 @@ fn control_data_and_status() {
             version: VERSION,
             batch_id: batch(),
             state: BatchState::Refused,
+            generation: 0,
             total_runs: 0,
             succeeded: 0,
             failed: 0,

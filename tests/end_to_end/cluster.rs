@@ -24,7 +24,11 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// A server without any service. `settings` are variables for each of them.
     pub(crate) async fn new(settings: &[(&'static str, &'static str)]) -> Self {
-        let server = NatsServer::start().await;
+        Self::at(NatsServer::start().await, settings)
+    }
+
+    /// The same at a server that is there.
+    pub(crate) fn at(server: NatsServer, settings: &[(&'static str, &'static str)]) -> Self {
         Self { server, state: State::new(), services: BTreeMap::new(), settings: settings.to_vec() }
     }
 
@@ -41,8 +45,13 @@ impl Cluster {
 
     /// Starts a service of this role, as `name`.
     pub(crate) fn serve(&mut self, name: &str, role: &str) {
-        let (url, state) = (self.server.url(), self.state.path());
-        let mut service = jetsweep([role, "--nats", &url, "--state", text(&state)]);
+        self.serve_at(name, role, &self.server.url());
+    }
+
+    /// Starts a service of this role, as `name`, that reaches the server by this way.
+    pub(crate) fn serve_at(&mut self, name: &str, role: &str, url: &str) {
+        let state = self.state.path();
+        let mut service = jetsweep([role, "--nats", url, "--state", text(&state)]);
         for (name, value) in &self.settings {
             service = service.env(name, value);
         }
@@ -75,6 +84,12 @@ impl Cluster {
         let service = self.take(name);
         service.signal(Signal::TERM);
         service.ended().await
+    }
+
+    /// Waits until a service ends by itself.
+    #[allow(dead_code, reason = "for the faults, which share this file")]
+    pub(crate) async fn ended(&mut self, name: &str) -> Done {
+        self.take(name).ended().await
     }
 
     fn take(&mut self, name: &str) -> Running {

@@ -4,15 +4,19 @@
 //! program itself as a process.
 //! Everything here panics when it fails, with a message that says what was being waited for.
 
+mod nodes;
 mod process;
 mod server;
 mod wait;
+mod wire;
 
 use std::path::PathBuf;
 
+pub use nodes::{NODES, Nodes};
 pub use process::{Done, Jetsweep, Running, Signal, jetsweep, nobody_names, processes_naming, program};
 pub use server::{NatsServer, nats_server_program};
 pub use wait::{LIMIT, eventually, key_value, message, messages, within};
+pub use wire::{Cut, Direction, Passing, Wire};
 
 /// The root of the repository.
 pub fn repository() -> PathBuf {

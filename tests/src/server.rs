@@ -23,6 +23,8 @@ struct Ports {
 #[derive(Debug)]
 pub struct NatsServer {
     process: Option<Child>,
+    /// Where it is, if it is not a process of this value.
+    elsewhere: Option<String>,
     port: u16,
     store: PathBuf,
     /// Log, ports file and, unless the caller has one, the store.
@@ -43,8 +45,15 @@ impl NatsServer {
         Self::launch(folder, store.to_owned(), port).await
     }
 
+    /// A server that somebody else starts and stops, or several: URLs separated by commas.
+    pub fn elsewhere(urls: String) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let store = folder.path().join("store");
+        Self { process: None, elsewhere: Some(urls), port: 0, store, folder }
+    }
+
     async fn launch(folder: TempDir, store: PathBuf, port: Option<u16>) -> Self {
-        let mut server = Self { process: None, port: port.unwrap_or(0), store, folder };
+        let mut server = Self { process: None, elsewhere: None, port: port.unwrap_or(0), store, folder };
         server.spawn().await;
         server
     }
@@ -83,7 +92,7 @@ impl NatsServer {
 
     /// Where clients connect: `nats://127.0.0.1:<port>`.
     pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+        self.elsewhere.clone().unwrap_or_else(|| format!("nats://127.0.0.1:{}", self.port))
     }
 
     /// The port it listens on, or did before it was killed.

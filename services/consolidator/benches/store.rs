@@ -198,6 +198,7 @@ fn begin(runs: u64) -> Begin {
         spec_digest: spec.digest(),
         spec,
         plan,
+        retry: None,
         planner_version: "bench".to_owned(),
         created_at: Timestamp::UNIX_EPOCH,
     }

@@ -152,6 +152,24 @@ impl Database {
     }
 }
 
+/// A database file held by this process alone, with a connection that may attach others: for making one out of two.
+#[derive(Debug)]
+pub(crate) struct WholeFile {
+    // Dropped in this order, as in `Database`.
+    pub(crate) connection: Connection,
+    _registration: Registration,
+}
+
+impl WholeFile {
+    /// Opens an existing file.
+    pub(crate) fn open(path: &Path, resources: Resources) -> Result<Self, DatabaseError> {
+        let registration = Registration::new(path, Use::Writing)?;
+        let connection = open(path, read_write(resources)?)?;
+        schema::create_or_check(&connection, path)?;
+        Ok(Self { connection, _registration: registration })
+    }
+}
+
 fn read_write(resources: Resources) -> Result<Config, DatabaseError> {
     base_config(resources)
         .and_then(|config| config.access_mode(AccessMode::ReadWrite))

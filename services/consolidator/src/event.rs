@@ -1,9 +1,10 @@
 //! Messages of the log as events.
 
 use bytes::Bytes;
-use jetsweep_shared::events::{self, Begin, Cancelled, Event, EventError, Sealed, ShardResult};
+use jetsweep_shared::events::{self, Begin, Cancelled, Deleted, Event, EventError, Purged, Sealed, ShardResult};
 use jetsweep_shared::ids::BatchId;
 use jetsweep_shared::subjects::{BatchEvent, Names, ResultSubject};
+use jiff::Timestamp;
 
 use crate::store::Rejection;
 
@@ -16,6 +17,10 @@ pub enum LogEvent {
     Sealed(Sealed),
     /// A batch was cancelled.
     Cancelled(Cancelled),
+    /// A batch was deleted.
+    Deleted(Deleted),
+    /// A batch's results have left the log.
+    Purged(Purged),
     /// A shard's result.
     Result(Box<ShardResult>),
 }
@@ -46,14 +51,17 @@ impl LogEvent {
                 }
                 Ok(LogEvent::Result(Box::new(result)))
             }
-            Some(ResultSubject::Event { batch, event }) => {
-                let event = match event {
+            Some(ResultSubject::Event { batch, generation, event: which }) => {
+                let event = match which {
                     BatchEvent::Begin => LogEvent::Begin(Box::new(parse(subject, payload)?)),
                     BatchEvent::Sealed => LogEvent::Sealed(parse(subject, payload)?),
                     BatchEvent::Cancelled => LogEvent::Cancelled(parse(subject, payload)?),
+                    BatchEvent::Deleted => LogEvent::Deleted(parse(subject, payload)?),
+                    BatchEvent::Purged => LogEvent::Purged(parse(subject, payload)?),
                 };
-                if *event.batch() != batch {
-                    return Err(malformed(format!("the event says it is of batch {}", event.batch())));
+                if *event.batch() != batch || (which.is_of_generation() && event.generation() != generation) {
+                    let (batch, generation) = (event.batch(), event.generation());
+                    return Err(malformed(format!("the event says it is of batch {batch}, generation {generation}")));
                 }
                 Ok(event)
             }
@@ -66,7 +74,34 @@ impl LogEvent {
             LogEvent::Begin(begin) => &begin.batch_id,
             LogEvent::Sealed(sealed) => &sealed.batch_id,
             LogEvent::Cancelled(cancelled) => &cancelled.batch_id,
+            LogEvent::Deleted(deleted) => &deleted.batch_id,
+            LogEvent::Purged(purged) => &purged.batch_id,
             LogEvent::Result(result) => &result.batch_id,
+        }
+    }
+
+    /// The generation it is of; the latest one, of an event about the whole batch.
+    pub fn generation(&self) -> u32 {
+        match self {
+            LogEvent::Begin(begin) => begin.generation,
+            LogEvent::Sealed(sealed) => sealed.generation,
+            LogEvent::Cancelled(cancelled) => cancelled.generation,
+            LogEvent::Deleted(deleted) => deleted.generation,
+            LogEvent::Purged(purged) => purged.generation,
+            LogEvent::Result(result) => result.generation,
+        }
+    }
+
+    /// When it happened, by the clock of whoever made it. Whatever is stored of times comes from here, so that reading
+    /// the log again stores the same.
+    pub fn at(&self) -> Timestamp {
+        match self {
+            LogEvent::Begin(begin) => begin.created_at,
+            LogEvent::Sealed(sealed) => sealed.sealed_at,
+            LogEvent::Cancelled(cancelled) => cancelled.cancelled_at,
+            LogEvent::Deleted(deleted) => deleted.deleted_at,
+            LogEvent::Purged(purged) => purged.purged_at,
+            LogEvent::Result(result) => result.finished_at,
         }
     }
 }

@@ -43,7 +43,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Why a consumer is opened anew.
 #[derive(Debug)]
 enum Reopen {
-    /// The program stops, or the writer is gone.
+    /// The program stops, the writer is gone, or all is read that was to be read.
     Never,
     /// The consumer is lost, or messages on the way from it.
     Lost(String),
@@ -51,10 +51,25 @@ enum Reopen {
     OtherStream,
 }
 
-/// Reads until the program stops or the writer is gone. Messages that are read and not yet handed over are dropped
-/// then; they will be read again.
-pub(crate) async fn run(bus: Bus, start: Option<Position>, entries: Sender<Entry>, shutdown: CancellationToken) {
-    let reader = Reader { bus, entries, rooms: Arc::new(Semaphore::new(MOST_BYTES)) };
+/// How far to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// What there is and what comes.
+    Everything,
+    /// What there is.
+    WhatIsThere,
+}
+
+/// Reads until the program stops, the writer is gone, or as far as it should. Messages that are read and not yet handed
+/// over are dropped then; they will be read again.
+pub(crate) async fn run(
+    bus: Bus,
+    start: Option<Position>,
+    extent: Extent,
+    entries: Sender<Entry>,
+    shutdown: CancellationToken,
+) {
+    let reader = Reader { bus, extent, entries, rooms: Arc::new(Semaphore::new(MOST_BYTES)) };
     tokio::select! {
         () = shutdown.cancelled() => {}
         () = reader.run(start) => {}
@@ -63,6 +78,7 @@ pub(crate) async fn run(bus: Bus, start: Option<Position>, entries: Sender<Entry
 
 struct Reader {
     bus: Bus,
+    extent: Extent,
     entries: Sender<Entry>,
     rooms: Arc<Semaphore>,
 }
@@ -119,10 +135,14 @@ impl Reader {
 
     /// Hands over what comes after `position`, moving it, until the consumer is lost.
     async fn read_from(&self, position: &mut Position) -> Reopen {
-        let mut messages = match open(&self.bus.jetstream, position).await {
-            Ok(messages) => messages,
+        let (mut messages, pending) = match open(&self.bus.jetstream, position).await {
+            Ok(opened) => opened,
             Err(reason) => return Reopen::Lost(reason),
         };
+        if self.extent == Extent::WhatIsThere && pending == 0 {
+            return Reopen::Never;
+        }
+        let mut last_there = None;
         let mut consumer_sequence = 0;
         // The newest message read may be ahead of `position`, which is where everything was handed over.
         let mut newest = position.sequence;
@@ -143,6 +163,9 @@ impl Reader {
                         return Reopen::Never;
                     }
                     position.sequence = sequence;
+                    if self.extent == Extent::WhatIsThere && last_there == Some(sequence) {
+                        return Reopen::Never;
+                    }
                 }
                 permit = self.rooms.clone().acquire_many_owned(room), if waiting.is_some() => {
                     let Ok(permit) = permit else { return Reopen::Never };
@@ -162,10 +185,13 @@ impl Reader {
                         Some(Err(error)) => return Reopen::Lost(error.to_string()),
                         None => return Reopen::Lost("the consumer's messages ended".to_owned()),
                     };
-                    let (at_consumer, at_stream) = match message.info() {
-                        Ok(info) => (info.consumer_sequence, info.stream_sequence),
+                    let (at_consumer, at_stream, pending) = match message.info() {
+                        Ok(info) => (info.consumer_sequence, info.stream_sequence, info.pending),
                         Err(error) => return Reopen::Lost(error.to_string()),
                     };
+                    if pending == 0 {
+                        last_there.get_or_insert(at_stream);
+                    }
                     if at_consumer != consumer_sequence + 1 {
                         return Reopen::Lost(format!("messages after {newest} were lost on the way"));
                     }
@@ -195,7 +221,8 @@ impl Reader {
     }
 }
 
-async fn open(context: &jetstream::Context, position: &Position) -> Result<pull::Stream, String> {
+/// A consumer's messages, and how many there are now.
+async fn open(context: &jetstream::Context, position: &Position) -> Result<(pull::Stream, u64), String> {
     let config = pull::Config {
         description: Some("consolidator: reads results in order, its position is in its database".to_owned()),
         deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: position.sequence + 1 },
@@ -209,13 +236,9 @@ async fn open(context: &jetstream::Context, position: &Position) -> Result<pull:
         .create_consumer_on_stream(config, position.source.stream.as_str())
         .await
         .map_err(|error| error.to_string())?;
-    consumer
-        .stream()
-        .max_messages_per_batch(PULLED)
-        .heartbeat(HEARTBEAT)
-        .messages()
-        .await
-        .map_err(|error| error.to_string())
+    let pending = consumer.cached_info().num_pending;
+    let messages = consumer.stream().max_messages_per_batch(PULLED).heartbeat(HEARTBEAT).messages();
+    Ok((messages.await.map_err(|error| error.to_string())?, pending))
 }
 
 async fn stream_info(context: &jetstream::Context, name: &str) -> Result<stream::Info, String> {

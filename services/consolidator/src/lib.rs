@@ -4,6 +4,7 @@
 //!  RESULTS ──> ingest ──> decode ──> writer (a thread): store ──> DuckDB: rows, markers, counts, position
 //!                                      │        └── after each commit: progress ──> views of batches (KV)
 //!                                      └── what cannot be taken ──> DEAD
+//!  retention ──> RESULTS: batches that were deleted, or ended long ago, leave
 //!  query, export endpoints ──> a thread and connection a query ──> DuckDB, read only
 //! ```
 //!
@@ -23,6 +24,8 @@ mod ingest;
 mod progress;
 mod query;
 mod reader;
+mod rebuild;
+mod retention;
 mod schema;
 mod service;
 pub mod store;
@@ -35,6 +38,7 @@ pub use export::{Destination, ExportError, Format};
 pub use import::Imported;
 pub use query::{QueryError, Row, Rows};
 pub use reader::{ReadError, Reader, plan_sql, row_sql};
+pub use rebuild::{Rebuilt, rebuild};
 pub use schema::{VERSION as SCHEMA_VERSION, result_columns};
 pub use service::{ConsolidatorError, run};
 pub use summary::{BatchSummary, BestRun, FailureReason, OutOfSample, StrategyMedians, summary_sql};

@@ -20,6 +20,14 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Longest wait for the last views when the program stops.
 const LAST_VIEWS: Duration = Duration::from_secs(2);
 
+/// What the bucket is to show of a batch.
+#[derive(Debug, Clone, PartialEq)]
+enum View {
+    Status(BatchStatus),
+    /// Nothing: the batch is deleted.
+    Nothing,
+}
+
 /// The newest view of each batch that is not written yet.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Views {
@@ -28,21 +36,31 @@ pub(crate) struct Views {
 
 #[derive(Debug, Default)]
 struct Shared {
-    newest: Mutex<BTreeMap<BatchId, BatchStatus>>,
+    newest: Mutex<BTreeMap<BatchId, View>>,
     told: Notify,
     ended: Notify,
+    deleted: Arc<Notify>,
 }
 
 impl Views {
-    /// Puts views in line to be written.
-    pub(crate) fn tell(&self, statuses: Vec<BatchStatus>) {
-        if statuses.is_empty() {
+    /// None yet. `deleted` is notified when the deletion of a batch is committed.
+    pub(crate) fn new(deleted: Arc<Notify>) -> Self {
+        Self { shared: Arc::new(Shared { deleted, ..Shared::default() }) }
+    }
+
+    /// Puts views in line to be written, and those of deleted batches to be removed.
+    pub(crate) fn tell(&self, statuses: Vec<BatchStatus>, deleted: Vec<BatchId>) {
+        if statuses.is_empty() && deleted.is_empty() {
             return;
         }
-        let has_ended = statuses.iter().any(|status| status.state.is_terminal());
+        let has_ended = !deleted.is_empty() || statuses.iter().any(|status| status.state.is_terminal());
         let mut newest = self.shared.newest.lock().unwrap_or_else(PoisonError::into_inner);
         for status in statuses {
-            newest.insert(status.batch_id.clone(), status);
+            newest.insert(status.batch_id.clone(), View::Status(status));
+        }
+        for batch in deleted {
+            newest.insert(batch, View::Nothing);
+            self.shared.deleted.notify_one();
         }
         drop(newest);
         self.shared.told.notify_one();
@@ -51,15 +69,15 @@ impl Views {
         }
     }
 
-    fn take(&self) -> BTreeMap<BatchId, BatchStatus> {
+    fn take(&self) -> BTreeMap<BatchId, View> {
         std::mem::take(&mut *self.shared.newest.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Puts views back that could not be written, unless there are newer ones.
-    fn put_back(&self, statuses: BTreeMap<BatchId, BatchStatus>) {
+    fn put_back(&self, views: BTreeMap<BatchId, View>) {
         let mut newest = self.shared.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        for (id, status) in statuses {
-            newest.entry(id).or_insert(status);
+        for (id, view) in views {
+            newest.entry(id).or_insert(view);
         }
     }
 
@@ -122,7 +140,7 @@ impl Views {
 async fn open_and_catch_up(
     bus: &Bus,
     stored: &[BatchStatus],
-) -> Result<(kv::Store, BTreeMap<BatchId, BatchStatus>), BusError> {
+) -> Result<(kv::Store, BTreeMap<BatchId, View>), BusError> {
     let bucket = bus.batches().await?;
     let mut behind = BTreeMap::new();
     for status in stored {
@@ -134,7 +152,7 @@ async fn open_and_catch_up(
         let shown = shown.and_then(|bytes| events::decode::<BatchStatus>(&bytes).ok());
         let is_shown = shown.is_some_and(|shown| says_the_same(&shown, status));
         if !is_shown {
-            behind.insert(status.batch_id.clone(), status.clone());
+            behind.insert(status.batch_id.clone(), View::Status(status.clone()));
         }
     }
     Ok((bucket, behind))
@@ -145,18 +163,23 @@ fn says_the_same(one: &BatchStatus, other: &BatchStatus) -> bool {
 }
 
 /// Writes views; returns those that could not be written.
-async fn write(bucket: &kv::Store, statuses: BTreeMap<BatchId, BatchStatus>) -> BTreeMap<BatchId, BatchStatus> {
+async fn write(bucket: &kv::Store, views: BTreeMap<BatchId, View>) -> BTreeMap<BatchId, View> {
     let mut left = BTreeMap::new();
-    for (id, status) in statuses {
+    for (id, view) in views {
         let key = status_key(&id);
-        match bucket.put(key.as_str(), events::encode(&status)).await {
-            Ok(_) if status.state.is_terminal() => {
+        let written = match &view {
+            View::Status(status) => bucket.put(key.as_str(), events::encode(status)).await.map_err(|e| e.to_string()),
+            View::Nothing => bucket.delete(key.as_str()).await.map(|()| 0).map_err(|e| e.to_string()),
+        };
+        match (written, &view) {
+            (Ok(_), View::Status(status)) if status.state.is_terminal() => {
                 tracing::info!(batch = %id, state = ?status.state, runs = status.total_runs, "batch ended");
             }
-            Ok(_) => {}
-            Err(error) => {
+            (Ok(_), View::Status(_)) => {}
+            (Ok(_), View::Nothing) => tracing::info!(batch = %id, "batch deleted"),
+            (Err(error), _) => {
                 tracing::warn!(batch = %id, %error, "cannot write the view of a batch now, trying again");
-                left.insert(id, status);
+                left.insert(id, view);
             }
         }
     }

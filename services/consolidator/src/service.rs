@@ -1,19 +1,20 @@
 //! The consolidator as a service.
 
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
 use jetsweep_shared::bus::{Auth, Bus, BusError};
 use jetsweep_shared::config::Config;
 use jetsweep_shared::subjects::{InvalidNamespace, Names};
 use jetsweep_shared::topology::{self, TopologyError, Tuning};
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::exports;
-use crate::ingest;
+use crate::ingest::{self, Extent};
 use crate::progress::Views;
 use crate::query::{self, Queries};
+use crate::retention::Retention;
 use crate::store::{DatabaseError, Resources, Store};
 use crate::writer::{Limits, Writer, WriterError};
 
@@ -41,6 +42,15 @@ pub enum ConsolidatorError {
     /// The system gives no thread.
     #[error("failed to start the thread that writes the database: {0}")]
     Thread(std::io::Error),
+    /// A file could not be moved or removed.
+    #[error("failed to put the rebuilt database in place: {source}")]
+    Exchange {
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// It was told to stop before it was done.
+    #[error("interrupted; the database is as it was")]
+    Interrupted,
 }
 
 /// Writes results into the database and answers queries until `shutdown` is cancelled. Then commits what is in hand,
@@ -64,12 +74,7 @@ pub async fn run(config: &Config, shutdown: CancellationToken) -> Result<(), Con
     let connecting = Bus::connect_when_there(&config.nats.url, &auth, "jetsweep-consolidator", names);
     let Some(bus) = shutdown.run_until_cancelled(connecting).await else { return Ok(()) };
     let bus = bus?;
-    topology::ensure(
-        &bus.jetstream,
-        &bus.names,
-        &Tuning { ack_wait: Some(config.worker.ack_wait()), ..Tuning::default() },
-    )
-    .await?;
+    topology::ensure(&bus.jetstream, &bus.names, &Tuning::from(config)).await?;
     serve(config, bus, store, shutdown).await
 }
 
@@ -77,6 +82,9 @@ async fn serve(config: &Config, bus: Bus, store: Store, shutdown: CancellationTo
     let start = store.position(&bus.names.results_stream())?;
     let stored = store.statuses()?;
     let queries = Queries::new(store.connect()?);
+    let deleted = Arc::new(Notify::new());
+    let keep = config.consolidator.results_retention();
+    let retention = Retention::new(bus.clone(), store.connect()?, keep, deleted.clone());
     let endpoint = query::Endpoint::open(&bus).await.map_err(ConsolidatorError::Endpoint)?;
     let folder = store.path().parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(std::path::Path::new(".")).to_owned();
@@ -91,7 +99,7 @@ async fn serve(config: &Config, bus: Bus, store: Store, shutdown: CancellationTo
 
     // Stops everything: told from outside, or because the writer stopped.
     let stop = shutdown.child_token();
-    let views = Views::default();
+    let views = Views::new(deleted);
     let writer = Writer {
         store,
         bus: bus.clone(),
@@ -101,6 +109,7 @@ async fn serve(config: &Config, bus: Bus, store: Store, shutdown: CancellationTo
             rows: usize::try_from(config.consolidator.commit_rows).unwrap_or(usize::MAX),
             interval: config.consolidator.commit_interval(),
         },
+        keeps_rejected: true,
         shutdown: stop.clone(),
     };
     let (entries, to_write) = mpsc::channel();
@@ -111,15 +120,23 @@ async fn serve(config: &Config, bus: Bus, store: Store, shutdown: CancellationTo
     };
     std::thread::Builder::new().name("writer".to_owned()).spawn(write).map_err(ConsolidatorError::Thread)?;
 
-    let ingest = tokio::spawn(ingest::run(bus.clone(), start, entries, stop.clone()));
+    let ingest = tokio::spawn(ingest::run(bus.clone(), start, Extent::Everything, entries, stop.clone()));
     let progress = tokio::spawn(views.clone().run(bus.clone(), stored, stop.clone()));
     let exporting = tokio::spawn(exports.serve(queries.clone(), stop.clone()));
+    let retaining = tokio::spawn(retention.run(stop.clone()));
     let answering = tokio::spawn(endpoint.serve(queries, stop.clone()));
 
     // The writer ends when ingest ends, which it does when told to stop, or by itself when it cannot go on.
     let written = writer_ended.await.unwrap_or(Err(WriterError::Gone));
     stop.cancel();
-    for (what, task) in [("ingest", ingest), ("progress", progress), ("queries", answering), ("exports", exporting)] {
+    let tasks = [
+        ("ingest", ingest),
+        ("progress", progress),
+        ("retention", retaining),
+        ("queries", answering),
+        ("exports", exporting),
+    ];
+    for (what, task) in tasks {
         if let Err(error) = task.await {
             tracing::error!(%error, "the task of {what} ended badly");
         }

@@ -80,6 +80,9 @@ pub(crate) struct Writer {
     pub(crate) runtime: Handle,
     pub(crate) views: Views,
     pub(crate) limits: Limits,
+    /// Whether messages that cannot be taken go to the stream of those given up on. They did so before, if the log is
+    /// only read again.
+    pub(crate) keeps_rejected: bool,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -155,7 +158,7 @@ impl Writer {
                 });
             }
         };
-        if let Some(rejection) = rejection {
+        if let Some(rejection) = rejection.filter(|_| self.keeps_rejected) {
             match self.keep_elsewhere(entry, &rejection)? {
                 Taken::Passed => {}
                 other => return Ok(other),
@@ -201,7 +204,7 @@ impl Writer {
         loop {
             match self.store.commit() {
                 Ok(committed) => {
-                    self.views.tell(committed.batches);
+                    self.views.tell(committed.batches, committed.deleted);
                     if committed.rows > 0 {
                         tracing::debug!(rows = committed.rows, "committed");
                     }

@@ -86,6 +86,11 @@ impl Progress {
         }
     }
 
+    /// The same of a batch that somebody paused.
+    pub(crate) fn paused(self) -> Self {
+        Self { state: "paused".to_owned(), ..self }
+    }
+
     fn done_share(&self) -> String {
         if self.total == 0 {
             return "-".to_owned();

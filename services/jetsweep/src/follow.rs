@@ -45,6 +45,7 @@ fn planned(begin: Begin) -> BatchStatus {
         version: events::VERSION,
         batch_id: begin.batch_id,
         state: BatchState::Running,
+        generation: begin.generation,
         total_runs: begin.total_runs,
         succeeded: 0,
         failed: 0,
@@ -78,10 +79,20 @@ pub(crate) fn unknown(doing: &str, batch: &BatchId, known: impl IntoIterator<Ite
 ///
 /// When its spec is refused, with all problems; when the wait is interrupted.
 pub(crate) async fn to_the_end(services: &Services, batch: &BatchId, format: Format) -> Result<BatchStatus, Failure> {
+    generation_to_the_end(services, batch, 0, format).await
+}
+
+/// Like [`to_the_end`], of this generation or a later one.
+pub(crate) async fn generation_to_the_end(
+    services: &Services,
+    batch: &BatchId,
+    generation: u32,
+    format: Format,
+) -> Result<BatchStatus, Failure> {
     let mut ui = Ui::new(format);
     let interrupted = tokio::signal::ctrl_c();
     let status = tokio::select! {
-        status = progress::follow(&services.bus, batch, &mut ui) => status?,
+        status = progress::follow(&services.bus, batch, generation, &mut ui) => status?,
         _ = interrupted => {
             ui.finish();
             let hint = format!("the batch goes on; `jetsweep watch {batch}` follows it again");

@@ -30,13 +30,13 @@ const SPIN_INTERVAL: Duration = Duration::from_millis(100);
 /// Times a second that the bar is drawn.
 const DRAWS_PER_SECOND: u8 = 12;
 
-/// Follows a batch until it ends, showing how far it is. Waits for as long as it takes: a server that is away comes
+/// Follows a batch until it ends in this generation or a later one, showing how far it is. Waits for as long as it takes: a server that is away comes
 /// back, and a batch nobody has planned yet will be.
 ///
 /// # Errors
 ///
 /// When the bucket of statuses cannot be opened.
-pub(crate) async fn follow(bus: &Bus, batch: &BatchId, ui: &mut Ui) -> Result<BatchStatus, Failure> {
+pub(crate) async fn follow(bus: &Bus, batch: &BatchId, generation: u32, ui: &mut Ui) -> Result<BatchStatus, Failure> {
     let doing = || format!("follow {batch}");
     let bucket = bus.batches().await.or_broken(doing)?;
     let key = status_key(batch);
@@ -55,6 +55,9 @@ pub(crate) async fn follow(bus: &Bus, batch: &BatchId, ui: &mut Ui) -> Result<Ba
             _ = look.tick() => bucket.get(&key).await.ok().flatten(),
         };
         let Some(status) = value.and_then(|value| events::decode::<BatchStatus>(&value).ok()) else { continue };
+        if status.generation < generation {
+            continue;
+        }
         ui.show(&status);
         if status.state.is_terminal() {
             ui.finish();
@@ -259,6 +262,7 @@ mod tests {
             version: VERSION,
             batch_id: "b".parse().unwrap(),
             state: BatchState::Running,
+            generation: 0,
             total_runs: 4_000,
             succeeded,
             failed,

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use async_nats::service::NATS_SERVICE_ERROR;
+use async_nats::{Request, RequestErrorKind};
+use bytes::Bytes;
 use futures::StreamExt;
 use jetsweep_shared::bus::{Auth, Bus};
 use jetsweep_shared::config::{Config, Origin};
-use jetsweep_shared::events::{self, BatchStatus};
+use jetsweep_shared::events::{self, BatchStatus, Control, ErrorReply};
 use jetsweep_shared::ids::BatchId;
-use jetsweep_shared::subjects::{Names, status_key};
+use jetsweep_shared::subjects::{Names, control_key, status_key};
 
 use crate::app::App;
 use crate::failure::{Failure, OrFail};
@@ -16,10 +19,14 @@ use crate::local::{Connection, StateDir};
 /// Longest wait for a connection. A server that is there answers in milliseconds.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 
+/// Longest wait for a planner's answer.
+const ANSWER_TIME: Duration = Duration::from_secs(30);
+
 /// What ends the key of a status.
 const STATUS_SUFFIX: &str = ".status";
 
 /// Running services: a connection to their server.
+#[derive(Clone)]
 pub(crate) struct Services {
     /// The connection.
     pub(crate) bus: Bus,
@@ -61,6 +68,41 @@ impl Services {
         let bucket = self.bus.batches().await.or_broken(doing)?;
         let value = bucket.get(status_key(batch)).await.or_broken(doing)?;
         value.map(|value| events::decode(&value)).transpose().or_broken(doing)
+    }
+
+    /// What is asked of a batch, if anything.
+    pub(crate) async fn asked(&self, batch: &BatchId) -> Result<Option<Control>, Failure> {
+        let doing = || format!("read what is asked of {batch}");
+        let bucket = self.bus.batches().await.or_broken(doing)?;
+        let value = bucket.get(control_key(batch)).await.or_broken(doing)?;
+        value.map(|value| events::decode(&value)).transpose().or_broken(doing)
+    }
+
+    /// Asks a planner. `doing` completes "failed to ".
+    ///
+    /// # Errors
+    ///
+    /// When none answers, or it refuses.
+    pub(crate) async fn ask_planner(&self, endpoint: &str, request: Bytes, doing: &str) -> Result<Bytes, Failure> {
+        let subject = self.bus.names.endpoint("planner", endpoint);
+        let request = Request::new().payload(request).timeout(Some(ANSWER_TIME));
+        let message = match self.bus.client.send_request(subject, request).await {
+            Ok(message) => message,
+            Err(error) if error.kind() == RequestErrorKind::NoResponders => {
+                let cause = anyhow::anyhow!("no planner answers");
+                return Err(Failure::broken(doing, cause).hint("`jetsweep planner` is the service that does"));
+            }
+            Err(error) => return Err(Failure::broken(doing, error)),
+        };
+        let is_refused = message.headers.as_ref().is_some_and(|headers| headers.get(NATS_SERVICE_ERROR).is_some());
+        if !is_refused {
+            return Ok(message.payload);
+        }
+        let reply: ErrorReply = serde_json::from_slice(&message.payload).or_broken(|| doing)?;
+        Err(match reply.code.as_str() {
+            "unavailable" => Failure::broken(doing, anyhow::anyhow!(reply.message)),
+            _ => Failure::bad_input(doing, reply.message),
+        })
     }
 
     /// The status of every batch the bucket knows, in no order.

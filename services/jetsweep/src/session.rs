@@ -114,7 +114,7 @@ impl Session {
             }
         };
         let bus = connect(&config, names).await?;
-        let tuning = Tuning { ack_wait: Some(ACK_WAIT), ..Tuning::default() };
+        let tuning = Tuning::from(&config);
         topology::ensure(&bus.jetstream, &bus.names, &tuning).await?;
 
         Ok(Self {

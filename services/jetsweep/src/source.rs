@@ -47,6 +47,11 @@ impl Results {
         }
     }
 
+    /// The results of running services.
+    pub(crate) fn of(services: &Services) -> Self {
+        Self::Service(Box::new(services.clone()))
+    }
+
     /// Gives the rows of a query to `take`, one by one as they come.
     ///
     /// # Errors

@@ -274,7 +274,7 @@ impl Bridge {
         match self.bus.names.parse_result(subject) {
             Some(ResultSubject::Shard { .. }) => {}
             // The batch run is there early, so that whoever looks finds it.
-            Some(ResultSubject::Event { batch, event: BatchEvent::Begin }) => {
+            Some(ResultSubject::Event { batch, event: BatchEvent::Begin, .. }) => {
                 return self.open(&batch).await.map(drop).map_err(|error| error.to_string());
             }
             Some(ResultSubject::Event { .. }) => return Ok(()),

@@ -6,18 +6,19 @@ use std::time::Duration;
 use jetsweep_shared::bus::Creation;
 use jetsweep_shared::events::{self, Begin, Sealed, encode};
 use jetsweep_shared::ids::BatchId;
-use jetsweep_shared::subjects::BatchEvent;
+use jetsweep_shared::subjects::{BatchEvent, PlanSubject};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use crate::cancel;
+use crate::control;
 use crate::error::BatchError;
-use crate::facts::{self, FIRST_GENERATION};
+use crate::facts::{self, FIRST_GENERATION, Gone};
 use crate::intake::HeldPlan;
 use crate::planner::{Planner, VERSION};
 use crate::planning::plan;
 use crate::publishing::{Published, Shards};
 use crate::refusal::{self, Refusal};
+use crate::retry;
 use crate::submission::{self, Submission};
 
 /// Pause before a plan message is taken up again after its batch could not go on.
@@ -31,26 +32,43 @@ enum Settled {
     HandBack,
 }
 
+/// What a plan message comes to.
+pub(crate) enum Planned {
+    /// A stored plan; whether it was stored just now.
+    Begun { begin: Box<Begin>, is_new: bool },
+    /// Nothing that is not done.
+    Nothing,
+    /// It cannot be carried out; whether the batch's status is to say so.
+    Refused { refusal: Refusal, is_told: bool },
+}
+
+impl Planned {
+    /// Refused, without touching the status, which is that of a batch.
+    pub(crate) fn refused(refusal: Refusal) -> Self {
+        Self::Refused { refusal, is_told: false }
+    }
+}
+
 /// Sees a plan message through.
 #[tracing::instrument(name = "plan", skip_all, fields(subject = held.subject()))]
 pub(crate) async fn handle(planner: Arc<Planner>, held: HeldPlan) {
-    let Some(batch) = planner.bus.names.plan_batch(held.subject()) else {
+    let Some(subject) = planner.bus.names.parse_plan(held.subject()) else {
         let stored = refusal::store(&planner.bus, &planner.batches, &held, None, &Refusal::InvalidBatchId).await;
         return finish(held, stored.map(|()| Settled::Done)).await;
     };
-    // Entered before anything is read: a cancel is either read below or finds the batch here.
-    let Some(active) = planner.active.enter(&batch) else {
+    // Entered before anything is read: a request is either read below or finds the batch here.
+    let Some(active) = planner.active.enter(&subject.batch) else {
         // Delivered again while the first delivery is still at work, so signs of life were late.
         return held.retry_later(RETRY_PAUSE).await;
     };
     let settled = tokio::select! {
         biased;
         () = planner.shutdown.cancelled() => Ok(Settled::HandBack),
-        settled = settle(&planner, &held, &batch, active.cancelled()) => settled.map(|()| Settled::Done),
+        settled = settle(&planner, &held, &subject, active.stopped()) => settled.map(|()| Settled::Done),
     };
     finish(held, settled).await;
     if active.leave() {
-        cancel::carry_out(&planner, &batch).await;
+        control::carry_out(&planner, &subject.batch).await;
     }
 }
 
@@ -62,6 +80,10 @@ async fn finish(held: HeldPlan, settled: Result<Settled, BatchError>) {
                 tracing::warn!(%error, "the plan message may come again; nothing will be done twice");
             }
         }
+        Err(error @ (BatchError::Paused(_) | BatchError::NotOver { .. })) => {
+            tracing::debug!(%error, "waiting");
+            held.retry_later(RETRY_PAUSE).await;
+        }
         Err(error) => {
             tracing::warn!(%error, "the batch cannot go on now, trying again later");
             held.retry_later(RETRY_PAUSE).await;
@@ -69,54 +91,104 @@ async fn finish(held: HeldPlan, settled: Result<Settled, BatchError>) {
     }
 }
 
-/// Brings a batch from wherever it is to sealed, cancelled or refused.
+/// Brings a generation from wherever it is to sealed, cancelled or refused.
 async fn settle(
     planner: &Planner,
     held: &HeldPlan,
-    batch: &BatchId,
-    cancelled: &CancellationToken,
+    subject: &PlanSubject,
+    stop: &CancellationToken,
 ) -> Result<(), BatchError> {
-    let stored = facts::begin(&planner.bus, batch).await?;
+    let PlanSubject { batch, generation } = subject;
+    let planned = match *generation {
+        FIRST_GENERATION => submitted(planner, held, batch).await?,
+        generation => retry::asked(planner, held.payload(), batch, generation).await?,
+    };
+    match planned {
+        Planned::Begun { begin, is_new } => publish(planner, &begin, is_new, stop).await,
+        Planned::Nothing => Ok(()),
+        Planned::Refused { refusal, is_told } => {
+            let told = is_told.then_some(batch);
+            refusal::store(&planner.bus, &planner.batches, held, told, &refusal).await
+        }
+    }
+}
+
+/// The plan of a submitted spec: the stored one, or one made and stored now.
+async fn submitted(planner: &Planner, held: &HeldPlan, batch: &BatchId) -> Result<Planned, BatchError> {
+    let stored = facts::begin(&planner.bus, batch, FIRST_GENERATION).await?;
     let submission = match read(planner, held).await? {
         Ok(submission) => submission,
-        Err(refusal) => {
-            let told = if stored.is_none() { Some(batch) } else { None };
-            return refusal::store(&planner.bus, &planner.batches, held, told, &refusal).await;
-        }
+        Err(refusal) => return Ok(Planned::Refused { refusal, is_told: stored.is_none() }),
     };
     let spec_digest = submission.spec_digest.clone();
-    let (begin, is_new) = match stored {
-        Some(begin) => (begin, false),
-        None => match make_begin(planner, batch, submission).await? {
-            Ok(made) => made,
-            Err(refusal) => return refusal::store(&planner.bus, &planner.batches, held, Some(batch), &refusal).await,
+    let planned = match stored {
+        Some(begin) => Planned::Begun { begin: Box::new(begin), is_new: false },
+        None => match facts::gone(&planner.bus, batch).await? {
+            None => make_begin(planner, batch, submission).await?,
+            Some(Gone::Deleted) => Planned::Refused { refusal: Refusal::BatchDeleted, is_told: true },
+            Some(Gone::Purged(purged)) if purged.spec_digest == spec_digest => Planned::Nothing,
+            Some(Gone::Purged(purged)) => {
+                let planned = purged.spec_digest;
+                Planned::refused(Refusal::BatchExists { planned, refused: spec_digest.clone() })
+            }
         },
     };
-    if begin.spec_digest != spec_digest {
-        let refusal = Refusal::BatchExists { planned: begin.spec_digest, refused: spec_digest };
-        return refusal::store(&planner.bus, &planner.batches, held, None, &refusal).await;
+    match planned {
+        Planned::Begun { begin, .. } if begin.spec_digest != spec_digest => {
+            let planned = begin.spec_digest;
+            Ok(Planned::refused(Refusal::BatchExists { planned, refused: spec_digest }))
+        }
+        planned => Ok(planned),
     }
-    if let Some(request) = facts::cancel_request(&planner.batches, batch).await? {
-        return cancel::end_batch(planner, &begin, &request).await;
+}
+
+/// Publishes the jobs of a stored plan that are neither queued nor answered, and seals it; or does what is asked of the
+/// batch instead.
+pub(crate) async fn publish(
+    planner: &Planner,
+    begin: &Begin,
+    is_new: bool,
+    stop: &CancellationToken,
+) -> Result<(), BatchError> {
+    let (bus, batch, generation) = (&planner.bus, &begin.batch_id, begin.generation);
+    let asked = facts::asked(&planner.batches, batch).await?;
+    if let Some(request) = asked.as_ref().and_then(|asked| asked.cancels(generation)) {
+        return control::end_batch(planner, begin, request).await;
     }
+    if asked.as_ref().is_some_and(facts::Asked::pauses) {
+        control::take_back(planner, batch).await?;
+        return Err(BatchError::Paused(batch.clone()));
+    }
+    // Of a batch that was paused, jobs may be missing that were published once.
+    let resumed = asked.as_ref().and_then(facts::Asked::resumes);
     let present = if is_new {
         Shards::none(begin.total_shards)
     } else {
-        let is_over = facts::sealed(&planner.bus, batch).await?.is_some()
-            || facts::cancelled(&planner.bus, batch).await?.is_some();
+        let is_over = facts::cancelled(bus, batch, generation).await?.is_some()
+            || (resumed.is_none() && facts::sealed(bus, batch, generation).await?.is_some());
         if is_over {
             tracing::info!("nothing to do: every job of the batch was published before");
             return Ok(());
         }
-        Shards::present(&planner.bus, &begin).await?
+        Shards::present(bus, begin).await?
     };
-    match planner.publisher.publish(&planner.bus, &begin, &present, cancelled).await? {
-        Published::All(jobs) => seal(planner, &begin, jobs).await,
-        Published::Stopped => match facts::cancel_request(&planner.batches, batch).await? {
-            Some(request) => cancel::end_batch(planner, &begin, &request).await,
-            // The key changed again since the watch saw it. The next delivery goes by what it says then.
-            None => Err(BatchError::ControlGone(batch.clone())),
-        },
+    match planner.publisher.publish(bus, begin, &present, resumed, stop).await? {
+        Published::All(jobs) => seal(planner, begin, jobs).await,
+        Published::Stopped => {
+            let asked = facts::asked(&planner.batches, batch).await?;
+            match asked {
+                Some(asked) if asked.pauses() => {
+                    control::take_back(planner, batch).await?;
+                    Err(BatchError::Paused(batch.clone()))
+                }
+                Some(asked) => match asked.cancels(generation) {
+                    Some(request) => control::end_batch(planner, begin, request).await,
+                    // The key changed again since the watch saw it. The next delivery goes by what it says then.
+                    None => Err(BatchError::ControlGone(batch.clone())),
+                },
+                None => Err(BatchError::ControlGone(batch.clone())),
+            }
+        }
     }
 }
 
@@ -127,19 +199,14 @@ async fn read(planner: &Planner, held: &HeldPlan) -> Result<Result<Submission, R
     Ok(planner.threads.run("reads", read).await?.map_err(Refusal::InvalidSpec))
 }
 
-/// Plans a batch and stores its plan, create-only. When another planner was first, its plan is the one returned.
-/// The flag says whether this one was stored.
-async fn make_begin(
-    planner: &Planner,
-    batch: &BatchId,
-    submission: Submission,
-) -> Result<Result<(Begin, bool), Refusal>, BatchError> {
+/// Plans a batch and stores its plan.
+async fn make_begin(planner: &Planner, batch: &BatchId, submission: Submission) -> Result<Planned, BatchError> {
     let Submission { spec, spec_digest, priority } = submission;
     let options = planner.options.clone();
     let planned = planner.threads.run("plans", move || plan(&spec, &options).map(|plan| (spec, plan))).await?;
     let (spec, plan) = match planned {
         Ok(planned) => planned,
-        Err(problems) => return Ok(Err(Refusal::InvalidSpec(problems))),
+        Err(problems) => return Ok(Planned::Refused { refusal: Refusal::InvalidSpec(problems), is_told: true }),
     };
     let begin = Begin {
         version: events::VERSION,
@@ -151,19 +218,26 @@ async fn make_begin(
         spec,
         spec_digest,
         plan,
+        retry: None,
         planner_version: VERSION.to_owned(),
         created_at: Timestamp::now(),
     };
     refusal::clear(&planner.batches, batch).await?;
-    let subject = planner.bus.names.batch_event(batch, BatchEvent::Begin);
-    let id = facts::event_id(batch, begin.generation, BatchEvent::Begin);
+    store(planner, begin).await
+}
+
+/// Stores a plan, create-only. When another planner was first, its plan is the one returned.
+pub(crate) async fn store(planner: &Planner, begin: Begin) -> Result<Planned, BatchError> {
+    let (batch, generation) = (&begin.batch_id, begin.generation);
+    let subject = planner.bus.names.generation_event(batch, generation, BatchEvent::Begin);
+    let id = facts::event_id(batch, generation, BatchEvent::Begin);
     match planner.bus.create(&subject, &id, encode(&begin)).await? {
         Creation::Created => {
-            tracing::info!(runs = begin.total_runs, shards = begin.total_shards, "planned");
-            Ok(Ok((begin, true)))
+            tracing::info!(runs = begin.total_runs, shards = begin.total_shards, generation, "planned");
+            Ok(Planned::Begun { begin: Box::new(begin), is_new: true })
         }
-        Creation::Existed => match facts::begin(&planner.bus, batch).await? {
-            Some(stored) => Ok(Ok((stored, false))),
+        Creation::Existed => match facts::begin(&planner.bus, batch, generation).await? {
+            Some(stored) => Ok(Planned::Begun { begin: Box::new(stored), is_new: false }),
             None => Err(BatchError::BeginGone(batch.clone())),
         },
     }
@@ -179,7 +253,7 @@ async fn seal(planner: &Planner, begin: &Begin, jobs: u64) -> Result<(), BatchEr
         total_shards: begin.total_shards,
         sealed_at: Timestamp::now(),
     };
-    let subject = planner.bus.names.batch_event(&begin.batch_id, BatchEvent::Sealed);
+    let subject = planner.bus.names.generation_event(&begin.batch_id, begin.generation, BatchEvent::Sealed);
     let id = facts::event_id(&begin.batch_id, begin.generation, BatchEvent::Sealed);
     planner.bus.create(&subject, &id, encode(&sealed)).await?;
     tracing::info!(jobs, "every job is published");

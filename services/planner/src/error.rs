@@ -43,9 +43,15 @@ pub(crate) enum BatchError {
     /// The stored plan is gone right after it was found to be there.
     #[error("the begin event of batch {0} was purged while the batch was planned again: waiting until its id is free")]
     BeginGone(BatchId),
-    /// The batch was to be cancelled, and now nothing asks for it any more.
-    #[error("the control entry of batch {0} changed while the batch was being cancelled")]
+    /// Work on the batch was stopped, and now nothing asks for that any more.
+    #[error("the control entry of batch {0} changed while the batch was being stopped")]
     ControlGone(BatchId),
+    /// Somebody asked for the batch to wait.
+    #[error("batch {0} is paused")]
+    Paused(BatchId),
+    /// A retry waits for the generation before it to end.
+    #[error("batch {batch} has not ended generation {generation}, whose runs are to be retried")]
+    NotOver { batch: BatchId, generation: u32 },
     /// The batch's jobs could not be purged.
     #[error("failed to purge the jobs of batch {batch}: {reason}")]
     Purge { batch: BatchId, reason: String },

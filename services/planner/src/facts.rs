@@ -1,7 +1,9 @@
 //! What is stored about a batch: events in RESULTS, the plan message in PLANS, keys in the bucket.
 
 use jetsweep_shared::bus::{Bus, BusError};
-use jetsweep_shared::events::{BatchStatus, Begin, Cancelled, Control, ControlAction, Event, Sealed, decode, encode};
+use jetsweep_shared::events::{
+    BatchStatus, Begin, Cancelled, Control, ControlAction, Deleted, Event, Purged, Sealed, decode, encode,
+};
 use jetsweep_shared::ids::BatchId;
 use jetsweep_shared::subjects::{BatchEvent, control_key, status_key};
 
@@ -13,23 +15,57 @@ use crate::error::BatchError;
 /// Generation of a batch's first plan.
 pub(crate) const FIRST_GENERATION: u32 = 0;
 
-/// The stored plan.
-pub(crate) async fn begin(bus: &Bus, batch: &BatchId) -> Result<Option<Begin>, BatchError> {
-    event(bus, batch, BatchEvent::Begin).await
+/// The stored plan of a generation.
+pub(crate) async fn begin(bus: &Bus, batch: &BatchId, generation: u32) -> Result<Option<Begin>, BatchError> {
+    event(bus, batch, generation, BatchEvent::Begin).await
 }
 
-/// The event that says that every job is published.
-pub(crate) async fn sealed(bus: &Bus, batch: &BatchId) -> Result<Option<Sealed>, BatchError> {
-    event(bus, batch, BatchEvent::Sealed).await
+/// The stored plan of the latest generation.
+pub(crate) async fn latest_begin(bus: &Bus, batch: &BatchId) -> Result<Option<Begin>, BatchError> {
+    let mut latest = None;
+    for generation in FIRST_GENERATION.. {
+        match begin(bus, batch, generation).await? {
+            Some(begin) => latest = Some(begin),
+            None => break,
+        }
+    }
+    Ok(latest)
 }
 
-/// The event that ends a batch early.
-pub(crate) async fn cancelled(bus: &Bus, batch: &BatchId) -> Result<Option<Cancelled>, BatchError> {
-    event(bus, batch, BatchEvent::Cancelled).await
+/// The event that says that every job of a generation is published.
+pub(crate) async fn sealed(bus: &Bus, batch: &BatchId, generation: u32) -> Result<Option<Sealed>, BatchError> {
+    event(bus, batch, generation, BatchEvent::Sealed).await
 }
 
-async fn event<E: Event>(bus: &Bus, batch: &BatchId, event: BatchEvent) -> Result<Option<E>, BatchError> {
-    let subject = bus.names.batch_event(batch, event);
+/// The event that ends a generation early.
+pub(crate) async fn cancelled(bus: &Bus, batch: &BatchId, generation: u32) -> Result<Option<Cancelled>, BatchError> {
+    event(bus, batch, generation, BatchEvent::Cancelled).await
+}
+
+/// A batch whose plan is no longer in the log.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Gone {
+    /// Somebody deleted it.
+    Deleted,
+    /// It ended so long ago that it left the log.
+    Purged(Purged),
+}
+
+/// What is left of a batch that is gone. Its id is not used again.
+pub(crate) async fn gone(bus: &Bus, batch: &BatchId) -> Result<Option<Gone>, BatchError> {
+    if event::<Deleted>(bus, batch, FIRST_GENERATION, BatchEvent::Deleted).await?.is_some() {
+        return Ok(Some(Gone::Deleted));
+    }
+    Ok(event(bus, batch, FIRST_GENERATION, BatchEvent::Purged).await?.map(Gone::Purged))
+}
+
+async fn event<E: Event>(
+    bus: &Bus,
+    batch: &BatchId,
+    generation: u32,
+    event: BatchEvent,
+) -> Result<Option<E>, BatchError> {
+    let subject = bus.names.generation_event(batch, generation, event);
     let Some(payload) = bus.last(&bus.names.results_stream(), &subject).await? else {
         return Ok(None);
     };
@@ -46,19 +82,49 @@ pub(crate) async fn pending_plan(bus: &Bus, batch: &BatchId) -> Result<Option<By
     Ok(bus.last(&bus.names.plans_stream(), &bus.names.plan(batch)).await?)
 }
 
-/// The request to cancel a batch, when there is one.
-pub(crate) async fn cancel_request(batches: &Store, batch: &BatchId) -> Result<Option<Control>, BatchError> {
-    let entry = entry(batches, &control_key(batch)).await?;
-    Ok(entry.as_ref().and_then(read_cancel_request))
+/// The payload of the message that asks for a retry, while no planner has finished with it.
+pub(crate) async fn pending_retry(bus: &Bus, batch: &BatchId, generation: u32) -> Result<Option<Bytes>, BatchError> {
+    Ok(bus.last(&bus.names.plans_stream(), &bus.names.plan_retry(batch, generation)).await?)
 }
 
-/// The request to cancel that an entry of the bucket holds, if it does. One that cannot be read is logged and ignored.
-pub(crate) fn read_cancel_request(entry: &Entry) -> Option<Control> {
+/// What is asked of a batch, with the revision of its entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Asked {
+    pub(crate) control: Control,
+    pub(crate) revision: u64,
+}
+
+impl Asked {
+    /// The request to cancel this generation, if it is one.
+    pub(crate) fn cancels(&self, generation: u32) -> Option<&Control> {
+        let is_meant = self.control.action == ControlAction::Cancel && self.control.generation >= generation;
+        is_meant.then_some(&self.control)
+    }
+
+    /// Whether the batch is to wait.
+    pub(crate) fn pauses(&self) -> bool {
+        self.control.action == ControlAction::Pause
+    }
+
+    /// The revision of the request to go on, if it is one.
+    pub(crate) fn resumes(&self) -> Option<u64> {
+        (self.control.action == ControlAction::Resume).then_some(self.revision)
+    }
+}
+
+/// What is asked of a batch, if anything.
+pub(crate) async fn asked(batches: &Store, batch: &BatchId) -> Result<Option<Asked>, BatchError> {
+    let entry = entry(batches, &control_key(batch)).await?;
+    Ok(entry.as_ref().and_then(read_control))
+}
+
+/// What an entry of the bucket asks. One that cannot be read is logged and ignored.
+pub(crate) fn read_control(entry: &Entry) -> Option<Asked> {
     if entry.operation != Operation::Put {
         return None;
     }
     match decode::<Control>(&entry.value) {
-        Ok(control) => (control.action == ControlAction::Cancel).then_some(control),
+        Ok(control) => Some(Asked { control, revision: entry.revision }),
         Err(error) => {
             tracing::warn!(key = entry.key, %error, "ignoring a control entry that cannot be read");
             None

@@ -3,14 +3,14 @@
 //! ```text
 //!  submit endpoint ──> PLANS ──> intake ──> batch: begin ──> publishing: jobs, by turns ──> sealed ──> ack of the plan
 //!                                   │                              │
-//!                                   └── refusal: status, DEAD      └── cancel (watching control): purge, cancelled
+//!                                   └── refusal: status, DEAD      └── control (watched): purge; cancelled, or later again
 //! ```
 //!
 //! A plan message is acknowledged last of all, so whatever is lost with a planner is made again by the next one from
 //! the stored `begin` event. Everything here may therefore be done twice, at any point.
 
 mod batch;
-mod cancel;
+mod control;
 mod endpoints;
 mod error;
 mod facts;
@@ -20,6 +20,7 @@ mod planner;
 mod planning;
 mod publishing;
 mod refusal;
+mod retry;
 mod submission;
 mod threads;
 

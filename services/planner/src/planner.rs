@@ -9,7 +9,7 @@ use jetsweep_shared::subjects::Names;
 use jetsweep_shared::topology::{self, Tuning};
 use tokio_util::sync::CancellationToken;
 
-use crate::cancel::{self, ActiveBatches};
+use crate::control::{self, ActiveBatches};
 use crate::endpoints::Endpoints;
 use crate::error::PlannerError;
 use crate::intake::Intake;
@@ -44,7 +44,7 @@ pub async fn run(config: &Config, shutdown: CancellationToken) -> Result<(), Pla
     let connecting = Bus::connect_when_there(&config.nats.url, &auth, "jetsweep-planner", names);
     let Some(bus) = shutdown.run_until_cancelled(connecting).await else { return Ok(()) };
     let bus = bus?;
-    let tuning = Tuning { ack_wait: Some(config.worker.ack_wait()), ..Tuning::default() };
+    let tuning = Tuning::from(config);
     topology::ensure(&bus.jetstream, &bus.names, &tuning).await?;
 
     let mut options = PlanOptions::from_config(config);
@@ -65,7 +65,7 @@ pub async fn run(config: &Config, shutdown: CancellationToken) -> Result<(), Pla
     tokio::join!(
         intake.take_plans(planner.clone()),
         planner.publisher.keep_lanes_supplied(&planner.shutdown),
-        cancel::watch(&planner),
+        control::watch(&planner),
         endpoints.serve(&planner),
     );
     // Answers on their way are written out before the connection is dropped.

@@ -34,6 +34,10 @@ pub(crate) enum Refusal {
         /// Digest of the refused one.
         refused: String,
     },
+    /// The id was that of a batch that was deleted.
+    BatchDeleted,
+    /// Runs cannot be retried as asked.
+    InvalidRetry(String),
 }
 
 impl Refusal {
@@ -42,6 +46,8 @@ impl Refusal {
             Refusal::InvalidBatchId => "invalid_batch_id",
             Refusal::InvalidSpec(_) => "invalid_spec",
             Refusal::BatchExists { .. } => "batch_exists",
+            Refusal::BatchDeleted => "batch_deleted",
+            Refusal::InvalidRetry(_) => "invalid_retry",
         }
     }
 
@@ -52,9 +58,15 @@ impl Refusal {
             }
             Refusal::InvalidSpec(problems) => one_line(problems),
             Refusal::BatchExists { planned, refused } => exists_message(planned, refused),
+            Refusal::BatchDeleted => DELETED_MESSAGE.to_owned(),
+            Refusal::InvalidRetry(reason) => reason.clone(),
         }
     }
 }
+
+/// Says that an id was taken.
+pub(crate) const DELETED_MESSAGE: &str =
+    "a batch of this id was deleted, and an id names one batch only: choose another";
 
 /// Says that an id is taken.
 pub(crate) fn exists_message(planned: &str, refused: &str) -> String {
@@ -77,12 +89,16 @@ pub(crate) async fn store(
     batch: Option<&BatchId>,
     refusal: &Refusal,
 ) -> Result<(), BatchError> {
-    if let (Some(batch), Refusal::InvalidSpec(problems)) = (batch, refusal) {
+    if let Some(batch) = batch {
+        let problems = match refusal {
+            Refusal::InvalidSpec(problems) => problems.clone(),
+            other => vec![Problem::new("", other.message())],
+        };
         facts::put_status(batches, &refused_status(batch, problems)).await?;
     }
     let dead_headers = dead_headers(held, refusal);
-    let subject = match bus.names.plan_batch(held.subject()) {
-        Some(batch) => bus.names.dead_plan(&batch),
+    let subject = match bus.names.parse_plan(held.subject()) {
+        Some(plan) => bus.names.dead_plan(&plan.batch),
         None => bus.names.dead_message(&bus.names.plans_stream(), held.sequence()),
     };
     bus.publish_with_headers(&subject, dead_headers, held.payload().clone()).await?;
@@ -110,12 +126,13 @@ fn dead_headers(held: &HeldPlan, refusal: &Refusal) -> HeaderMap {
     kept
 }
 
-fn refused_status(batch: &BatchId, problems: &[Problem]) -> BatchStatus {
+fn refused_status(batch: &BatchId, problems: Vec<Problem>) -> BatchStatus {
     let now = Timestamp::now();
     BatchStatus {
         version: events::VERSION,
         batch_id: batch.clone(),
         state: BatchState::Refused,
+        generation: facts::FIRST_GENERATION,
         total_runs: 0,
         succeeded: 0,
         failed: 0,
@@ -124,7 +141,7 @@ fn refused_status(batch: &BatchId, problems: &[Problem]) -> BatchStatus {
         created_at: None,
         completed_at: Some(now),
         updated_at: now,
-        problems: problems.to_vec(),
+        problems,
     }
 }
 

@@ -66,6 +66,8 @@ pub(crate) mod code {
     pub(crate) const DATA_INVALID: &str = "data_invalid";
     /// Failed: the source points outside the data folder.
     pub(crate) const DATA_REFUSED: &str = "data_refused";
+    /// Failed: the bars take more memory than the worker has for bars.
+    pub(crate) const DATA_TOO_LARGE: &str = "data_too_large";
     /// Failed: the bars are not those that the batch started with.
     pub(crate) const DATA_CHANGED: &str = "data_changed";
     /// Failed: the run's numbers left the range of 64-bit floats.

@@ -20,12 +20,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use crate::cancels::Cancels;
 use crate::child::{self, ChildCommand, Order, Reply};
 use crate::claim::{Claim, Refused};
+use crate::controls::Controls;
 use crate::data::BarsCache;
 use crate::failure::{Failure, code};
 use crate::feeder::Place;
+use crate::governor::Governor;
 use crate::job::{Delivery, bury, outgoing_result};
 use crate::pins::Pins;
 use crate::scheduler::{Scheduler, Turn};
@@ -56,12 +57,13 @@ pub(crate) struct Handler {
     /// What a child must know; the digest is filled in for each job.
     pub(crate) child_order: Order,
     pub(crate) scheduler: Scheduler,
+    pub(crate) governor: Arc<Governor>,
     pub(crate) slots: Slots,
     /// Bounds the jobs that compute or whose results are on their way.
     pub(crate) unsettled: Semaphore,
     pub(crate) bars: Arc<BarsCache>,
     pub(crate) pins: Pins,
-    pub(crate) cancels: Arc<Cancels>,
+    pub(crate) controls: Arc<Controls>,
     pub(crate) stats: Arc<WorkerStats>,
     /// Cancelled when jobs that do not compute yet are to be handed back.
     pub(crate) stopping: CancellationToken,
@@ -117,7 +119,7 @@ impl Handler {
             Ok(job) => Arc::new(job),
             Err(failure) => return self.fail(delivery, claim, failure).await,
         };
-        let is_cancelled = self.cancels.flag(&job.batch_id).await;
+        let is_cancelled = self.controls.cancelled(&job.batch_id, job.generation).await;
         if is_cancelled.load(Ordering::Relaxed) {
             return self.skip(claim).await;
         }
@@ -146,6 +148,8 @@ impl Handler {
             let (input, load_time) = self.load(job).await?;
             Needs::Slot { input, load_us: micros(load_time) }
         };
+        // A job waits here with its place at hand, so that no more are pulled.
+        self.controls.unless_paused().await;
         let turn = self.scheduler.turn(self.priority(delivery, job)).await;
         Ok(Ready { needs, turn })
     }
@@ -207,6 +211,7 @@ impl Handler {
             is_aborted: Arc::clone(&self.is_aborted),
             deadline: Instant::now() + self.deadline,
             allowed: self.deadline,
+            governor: Arc::clone(&self.governor),
         };
         let work = Work { job: Arc::clone(job), input, limits, received: delivery.received, load_us };
         let limit = self.deadline + HANG_GRACE;
@@ -229,7 +234,7 @@ impl Handler {
         self.stats.job_in_child();
         let wait_us = micros(delivery.received.elapsed());
         let is_pinned = pinned.is_some();
-        let order = Order { pinned_digest: pinned, ..self.child_order.clone() };
+        let order = Order { pinned_digest: pinned, duty: self.governor.duty(), ..self.child_order.clone() };
         let reply = child::run_in_child(&self.child_command, &order, delivery.payload.clone()).await?;
         let mut result = match reply {
             Reply::Result(result) => result,

@@ -151,13 +151,13 @@ impl Shard {
 
     /// From the plan of the batch, if it is of the same generation.
     async fn of_plan(bus: &Bus, named: &JobSubject) -> Result<Option<Self>, BusError> {
-        let subject = bus.names.batch_event(&named.batch, BatchEvent::Begin);
+        let subject = bus.names.generation_event(&named.batch, named.generation, BatchEvent::Begin);
         let Some(payload) = bus.last(&bus.names.results_stream(), &subject).await? else { return Ok(None) };
         let Ok(begin) = events::decode::<Begin>(&payload) else { return Ok(None) };
         if begin.generation != named.generation {
             return Ok(None);
         }
-        let Some(planned) = begin.plan.shard(named.shard) else { return Ok(None) };
+        let Some(planned) = begin.shard(named.shard) else { return Ok(None) };
         Ok(Some(Self {
             runs: planned.runs,
             symbol: begin.spec.symbols[planned.symbol].clone(),

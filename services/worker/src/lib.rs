@@ -16,12 +16,13 @@
 //! - Any worker computes one run in full for whoever asks (`replay`), beside its jobs.
 //! - Rows do not depend on the number of slots, nor on what a slot computed before.
 
-mod cancels;
 mod child;
 mod claim;
+mod controls;
 pub mod data;
 mod failure;
 mod feeder;
+mod governor;
 mod handler;
 mod job;
 mod pins;

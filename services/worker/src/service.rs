@@ -14,10 +14,11 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::cancels::Cancels;
 use crate::child::{ChildCommand, Order};
+use crate::controls::Controls;
 use crate::data::BarsCache;
 use crate::feeder::Feeder;
+use crate::governor::Governor;
 use crate::handler::{Handler, UNSETTLED_PER_SLOT};
 use crate::pins::Pins;
 use crate::replay::Replays;
@@ -97,7 +98,7 @@ pub async fn run_with(
 ) -> Result<(), WorkerError> {
     let worker = &config.worker;
     let names = Names::new(&config.nats.namespace)?;
-    let tuning = Tuning { ack_wait: Some(worker.ack_wait()), ..Tuning::default() };
+    let tuning = Tuning::from(config);
     let name = format!("jetsweep worker {}", worker.name);
     let auth = Auth::from(&config.nats);
     let connecting = Bus::connect_when_there(&config.nats.url, &auth, &name, names);
@@ -106,18 +107,22 @@ pub async fn run_with(
     topology::ensure(&bus.jetstream, &bus.names, &tuning).await?;
     let bucket = bus.batches().await?;
 
-    let cancels = Arc::new(Cancels::new(bucket.clone()));
+    let controls = Arc::new(Controls::new(bucket.clone()));
     let watch = tokio::spawn({
-        let cancels = Arc::clone(&cancels);
-        async move { cancels.follow().await }
+        let controls = Arc::clone(&controls);
+        async move { controls.follow().await }
     });
     let handler =
-        Arc::new(handler(config, &options, bus.clone(), Pins::new(bucket, worker.name.clone()), cancels, stats)?);
+        Arc::new(handler(config, &options, bus.clone(), Pins::new(bucket, worker.name.clone()), controls, stats)?);
 
     let replays = Replays::open(&bus, Arc::clone(&handler.bars), worker.name.clone()).await;
     let replays = replays.map_err(|error| WorkerError::Endpoint(error.to_string()))?;
     let replays = tokio::spawn(replays.serve(shutdown.clone()));
 
+    let governing = tokio::spawn({
+        let governor = Arc::clone(&handler.governor);
+        async move { governor.keep_correcting().await }
+    });
     tracing::info!(worker = worker.name, slots = worker.slots, "worker ready");
     let feeders = TaskTracker::new();
     for priority in Priority::ALL {
@@ -131,6 +136,7 @@ pub async fn run_with(
     feeders.wait().await;
     stop(handler, worker.drain()).await;
     watch.abort();
+    governing.abort();
     // What is being answered is answered; whoever asked for more asks another worker.
     if let Err(error) = replays.await {
         tracing::error!(%error, "the task of replays ended badly");
@@ -144,7 +150,7 @@ fn handler(
     options: &Options,
     bus: Bus,
     pins: Pins,
-    cancels: Arc<Cancels>,
+    controls: Arc<Controls>,
     stats: Arc<WorkerStats>,
 ) -> Result<Handler, WorkerError> {
     let worker = &config.worker;
@@ -158,7 +164,9 @@ fn handler(
         data_root: config.data.root.clone(),
         worker: worker.name.clone(),
         memory_bytes: worker.child_memory_bytes,
+        bars_bytes: worker.cache_bytes,
         columns_bytes: worker.columns_bytes,
+        duty: 1.0,
         deadline_seconds: worker.job_deadline_seconds,
         pinned_digest: None,
     };
@@ -170,12 +178,13 @@ fn handler(
         child_command,
         child_order,
         scheduler: Scheduler::new(slots),
+        governor: Arc::new(Governor::new(worker.max_cpu, slots)),
         slots: Slots::start(slots, columns_bytes, &worker.name)
             .map_err(|reason| WorkerError::Slots { slots, reason })?,
         unsettled: Semaphore::new(slots * (1 + UNSETTLED_PER_SLOT)),
         bars: Arc::new(BarsCache::new(config.data.root.clone(), worker.cache_bytes, Arc::clone(&stats))),
         pins,
-        cancels,
+        controls,
         stats,
         stopping: CancellationToken::new(),
         aborting: CancellationToken::new(),

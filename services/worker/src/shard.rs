@@ -23,6 +23,7 @@ use jiff::Timestamp;
 
 use crate::data::SharedBars;
 use crate::failure::{Failure, code};
+use crate::governor::Governor;
 use crate::stats::micros;
 
 /// What the runs of a shard are computed from.
@@ -49,6 +50,8 @@ pub(crate) struct Limits {
     pub(crate) deadline: Instant,
     /// How long before the deadline the job began, for the message.
     pub(crate) allowed: Duration,
+    /// How much of the time may be worked.
+    pub(crate) governor: Arc<Governor>,
 }
 
 /// A shard's result, ready to publish.
@@ -129,6 +132,7 @@ pub(crate) fn compute(
     let windows = Segments::of(job, input);
     let mut walk = points.walk(job.cursor, job.first_point);
     let mut rows = Rows::new(job, template.params().keys(), windows.as_ref().map_or(0, |windows| windows.ranges.len()));
+    let mut working_since = start;
     for index in 0..job.runs.count {
         if limits.is_cancelled.load(Ordering::Relaxed) {
             return Ok(Ending::Cancelled);
@@ -146,7 +150,11 @@ pub(crate) fn compute(
             (Input::Bars(_), _) if run_start >= limits.deadline => Err(not_reached(limits.allowed)),
             (Input::Bars(bars), Ok(windows)) => run(&strategy, slot, bars, values, &windows.ranges),
         };
-        rows.push(values, outcome, run_start.elapsed());
+        let run_end = Instant::now();
+        rows.push(values, outcome, run_end - run_start);
+        if limits.governor.rest_after(run_end - working_since) {
+            working_since = Instant::now();
+        }
     }
     let benchmark = match (input, &windows) {
         (Input::Bars(bars), Ok(windows)) if job.first_point == 0 => benchmark(job, slot, bars, &windows.ranges),

@@ -21,6 +21,8 @@ pub(super) enum Kind {
     Secret,
     /// One of a few words.
     OneOf(&'static [&'static str]),
+    /// A fraction above 0, at most 1.
+    Share,
     /// A whole number of something, within bounds.
     Whole { unit: &'static str, min: i64, max: i64 },
 }
@@ -38,12 +40,13 @@ const MIB: i64 = 1 << 20;
 const DAY_SECONDS: i64 = 24 * 3600;
 
 /// All keys, in the order in which they are shown.
-pub(super) const KEYS: [Key; 39] = [
+pub(super) const KEYS: [Key; 42] = [
     text("nats.url"),
     text("nats.credentials"),
     text("nats.user"),
     Key { path: "nats.password", kind: Kind::Secret },
     text("nats.namespace"),
+    whole("nats.replicas", "copies", 1, 5),
     text("nats.server_binary"),
     text("state_dir"),
     text("data.root"),
@@ -51,6 +54,7 @@ pub(super) const KEYS: [Key; 39] = [
     text("worker.name"),
     whole("worker.cache_bytes", "bytes", MIB, TIB),
     whole("worker.columns_bytes", "bytes", MIB, TIB),
+    Key { path: "worker.max_cpu", kind: Kind::Share },
     whole("worker.job_deadline_seconds", "seconds", 1, DAY_SECONDS),
     // Less than this and the child cannot even load a symbol's bars.
     whole("worker.child_memory_bytes", "bytes", 64 * MIB, TIB),
@@ -64,6 +68,7 @@ pub(super) const KEYS: [Key; 39] = [
     whole("consolidator.commit_rows", "rows", 1, 100_000_000),
     whole("consolidator.memory_limit_bytes", "bytes", 64 * MIB, TIB),
     whole("consolidator.threads", "threads", 1, 1024),
+    whole("consolidator.results_retention_seconds", "seconds", 0, 3650 * DAY_SECONDS),
     text("mlflow.url"),
     text("mlflow.username"),
     Key { path: "mlflow.password", kind: Kind::Secret },
@@ -133,6 +138,10 @@ impl Kind {
             (Kind::Whole { unit, min, max }, Value::Whole(number)) => {
                 Err(format!("must be from {min} to {max} {unit}, is {number}"))
             }
+            (Kind::Share, Value::Float(number)) if *number > 0.0 && *number <= 1.0 => Ok(()),
+            (Kind::Share, Value::Whole(1)) => Ok(()),
+            (Kind::Share, Value::Float(number)) => Err(format!("must be above 0 and at most 1, is {number}")),
+            (Kind::Share, Value::Whole(number)) => Err(format!("must be above 0 and at most 1, is {number}")),
             // A value of the wrong type may be a secret written without quotes.
             (Kind::Secret, _) => Err("must be text in quotes".to_owned()),
             (wanted, found) => Err(format!("must be {}, is {}", wanted.describe(), found.describe())),
@@ -141,8 +150,9 @@ impl Kind {
 
     /// Reads a variable's text as a value of this kind. What cannot be read stays text, for [`Kind::check`] to refuse.
     pub(super) fn parse(self, text: &str) -> Value {
-        match (self, text.trim().parse()) {
-            (Kind::Whole { .. }, Ok(number)) => Value::Whole(number),
+        match (self, text.trim().parse(), text.trim().parse()) {
+            (Kind::Whole { .. }, Ok(number), _) => Value::Whole(number),
+            (Kind::Share, _, Ok(number)) => Value::Float(number),
             _ => Value::Text(text.to_owned()),
         }
     }
@@ -151,6 +161,7 @@ impl Kind {
         match self {
             Kind::Text | Kind::Secret => "text in quotes".to_owned(),
             Kind::OneOf(words) => words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" or "),
+            Kind::Share => "a fraction, as in 0.8".to_owned(),
             Kind::Whole { unit, .. } => format!("a whole number of {unit}"),
         }
     }

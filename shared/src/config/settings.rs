@@ -53,6 +53,8 @@ pub struct NatsConfig {
     pub password: Option<Secret>,
     /// Prefix of every subject and, in upper case, of every stream: two deployments can share an account.
     pub namespace: String,
+    /// Copies of each stream, in a cluster of at least as many servers.
+    pub replicas: usize,
     /// `nats-server` program that `jetsweep run` starts; found on `PATH` or in `.tools/` when absent.
     pub server_binary: Option<PathBuf>,
 }
@@ -77,6 +79,8 @@ pub struct WorkerConfig {
     pub cache_bytes: u64,
     /// Most memory for indicator columns of one slot, in bytes.
     pub columns_bytes: u64,
+    /// Share of the machine's cores to use at most.
+    pub max_cpu: f64,
     /// A job that takes longer is given up on, in seconds.
     pub job_deadline_seconds: u64,
     /// Memory limit of the child process that runs a redelivered job, in bytes.
@@ -114,6 +118,8 @@ pub struct ConsolidatorConfig {
     pub memory_limit_bytes: u64,
     /// DuckDB's threads.
     pub threads: usize,
+    /// How long a batch's results stay in the log after the batch has ended, in seconds. Its rows stay for good.
+    pub results_retention_seconds: u64,
 }
 
 /// What is refused for being too large.
@@ -172,6 +178,7 @@ impl Default for NatsConfig {
             user: None,
             password: None,
             namespace: "jetsweep".to_owned(),
+            replicas: 1,
             server_binary: None,
         }
     }
@@ -190,6 +197,7 @@ impl Default for WorkerConfig {
             name: worker_name(),
             cache_bytes: 512 * MIB,
             columns_bytes: 64 * MIB,
+            max_cpu: 1.0,
             job_deadline_seconds: 600,
             child_memory_bytes: 2048 * MIB,
             ack_wait_seconds: 30,
@@ -212,6 +220,7 @@ impl Default for ConsolidatorConfig {
             commit_rows: 50_000,
             memory_limit_bytes: 256 * MIB,
             threads: cores(),
+            results_retention_seconds: 7 * 24 * 3600,
         }
     }
 }
@@ -256,6 +265,11 @@ impl ConsolidatorConfig {
     /// Longest time between a result's arrival and its commit while others follow.
     pub fn commit_interval(&self) -> Duration {
         Duration::from_millis(self.commit_interval_ms)
+    }
+
+    /// How long a batch's results stay in the log after the batch has ended.
+    pub fn results_retention(&self) -> Duration {
+        Duration::from_secs(self.results_retention_seconds)
     }
 }
 

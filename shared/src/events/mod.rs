@@ -6,8 +6,11 @@
 //! | event | stored | published by | read by |
 //! |---|---|---|---|
 //! | sweep spec ([`crate::spec`]) | PLANS, until planned | whoever submits | planner |
+//! | [`Retry`] | PLANS, until planned | planner, asked by whoever retries | planner |
 //! | [`Job`] | JOBS, until its result is stored | planner | worker |
 //! | [`Begin`], [`Sealed`], [`Cancelled`] | RESULTS | planner | consolidator, planner, replay |
+//! | [`Deleted`] | RESULTS | planner, asked by whoever deletes | consolidator, planner |
+//! | [`Purged`] | RESULTS | consolidator | planner, `consolidator rebuild` |
 //! | [`ShardResult`] | RESULTS | worker | consolidator |
 //! | [`BatchStatus`] | key-value bucket, overwritten | consolidator; planner for a refused spec | whoever watches |
 //! | [`Control`] | key-value bucket, overwritten | whoever asks | planner, worker |
@@ -28,13 +31,16 @@ mod service;
 mod status;
 mod windows;
 
-pub use batch::{Begin, Cancelled, Sealed};
-pub use control::{Control, ControlAction, DataPin};
+pub use batch::{Begin, Cancelled, Deleted, Purged, Sealed};
+pub use control::{Control, ControlAction, DataPin, Retry};
 pub use job::Job;
 pub use mlflow::{MlflowBridgeStatus, MlflowState, MlflowStatus};
 pub use replay::{ReplayInput, ReplayReply, ReplayRequest, TradeRow};
 pub use result::{Outcome, RunsFailed, ShardResult, Timing};
-pub use service::{ErrorReply, ExportFormat, ExportRequest, QueryRequest, SubmitReply, ValidateReply};
+pub use service::{
+    DeleteReply, DeleteRequest, ErrorReply, ExportFormat, ExportRequest, QueryRequest, RetryReply, SubmitReply,
+    ValidateReply,
+};
 pub use status::{BatchState, BatchStatus};
 pub use windows::{Benchmark, WindowBars, Windows};
 

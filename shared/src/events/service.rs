@@ -37,6 +37,31 @@ pub struct ValidateReply {
     pub total_shards: u32,
 }
 
+/// Answer of `jetsweep.planner.retry`, whose request is a [`super::Retry`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryReply {
+    /// The batch.
+    pub batch_id: BatchId,
+    /// The generation that runs them.
+    pub generation: u32,
+    /// Runs that are run again.
+    pub runs: u64,
+}
+
+/// Request of `jetsweep.planner.delete`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeleteRequest {
+    /// The batch, which must have ended.
+    pub batch_id: BatchId,
+}
+
+/// Answer of `jetsweep.planner.delete`: the wish is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeleteReply {
+    /// The batch.
+    pub batch_id: BatchId,
+}
+
 /// Request of `jetsweep.consolidator.query`. A payload that is not a JSON object is taken as the SQL itself.
 ///
 /// The answer is one JSON array of objects. With the header [`super::headers::STREAM`] it may come in several messages,
@@ -51,8 +76,9 @@ pub struct QueryRequest {
 /// Body of every error reply; the headers `Nats-Service-Error` and `Nats-Service-Error-Code` carry the same in short.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorReply {
-    /// Stable word: `invalid_spec`, `batch_exists`, `invalid_query`, `too_large`, `timed_out`, `unavailable`;
-    /// `invalid_request`, `unknown_run`, `data_changed` and the codes of failed runs from a replay.
+    /// Stable word: `invalid_spec`, `batch_exists`, `batch_deleted`, `unknown_batch`, `not_over`, `invalid_retry`,
+    /// `invalid_query`, `too_large`, `timed_out`, `unavailable`; `invalid_request`, `unknown_run`, `data_changed` and the
+    /// codes of failed runs from a replay.
     pub code: String,
     /// What is wrong and what to do.
     pub message: String,

@@ -29,7 +29,7 @@ impl BatchState {
 }
 
 /// A view of a batch, under `<batch>.status` in the bucket; `nats kv watch` shows it live. Counts are of runs whose
-/// rows are committed, so they never go back and never exceed the total.
+/// rows are committed, so they never exceed the total, and never go back but for runs that are retried.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BatchStatus {
     /// Major version of the event.
@@ -38,6 +38,9 @@ pub struct BatchStatus {
     pub batch_id: BatchId,
     /// How far it is.
     pub state: BatchState,
+    /// Its latest generation: the number of times that runs of it were retried.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub generation: u32,
     /// Runs of the batch.
     pub total_runs: u64,
     /// Runs with metrics.
@@ -59,6 +62,10 @@ pub struct BatchStatus {
     /// Why the spec was refused.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<Problem>,
+}
+
+fn is_first(generation: &u32) -> bool {
+    *generation == 0
 }
 
 impl BatchStatus {

@@ -7,6 +7,7 @@
 //! | `benchmarks` | buying and holding a symbol, over the whole period or one segment | with the symbol's first shard |
 //! | `batches` | a batch, with its plan and counts | with every commit that changes it |
 //! | `shards` | a marker: this shard's runs are terminal | with its rows |
+//! | `deleted_batches` | a batch that was deleted | with the deletion of its rows |
 //! | `position` | the stream read, and how far | with every commit |
 //! | `schema_version` | the version of all this | once |
 //!
@@ -114,6 +115,15 @@ CREATE TABLE schema_version (version BIGINT NOT NULL);
 /// A column's name and type.
 type Column = (&'static str, String);
 
+/// Tables with rows of batches, each with a column `batch_id`.
+pub(crate) const TABLES_OF_BATCHES: [&str; 5] =
+    ["backtest_results", "window_results", "benchmarks", "shards", "batches"];
+
+/// Tables that a database may not have yet.
+const LATER_TABLES: &str = "
+CREATE TABLE IF NOT EXISTS deleted_batches (batch_id VARCHAR PRIMARY KEY, deleted_at TIMESTAMP NOT NULL);
+";
+
 /// Names and types of the columns of `backtest_results`, in order.
 pub fn result_columns() -> Vec<Column> {
     let blocks = ["block_returns", "block_squares"].map(|name| (name, format!("DOUBLE[{BLOCKS}]")));
@@ -153,6 +163,7 @@ pub(crate) fn create_or_check(connection: &Connection, path: &Path) -> Result<()
         Some(_) => {}
     }
     check(connection, path)?;
+    connection.execute_batch(LATER_TABLES).map_err(DatabaseError::sql("create the tables"))?;
     // Views hold no data: the program's own are put in place of whatever an earlier one left.
     connection.execute_batch(&views::sql()).map_err(DatabaseError::sql("create the views"))
 }
@@ -192,7 +203,7 @@ fn create(connection: &Connection) -> duckdb::Result<()> {
     // The views too: a reader of a database whose writer was killed at its start finds all of it or nothing.
     let views = views::sql();
     connection.execute_batch(&format!(
-        "BEGIN TRANSACTION;\n{results}\n{OTHER_TABLES}\n{later}\n{views}\n\
+        "BEGIN TRANSACTION;\n{results}\n{OTHER_TABLES}\n{later}\n{LATER_TABLES}\n{views}\n\
          INSERT INTO schema_version VALUES ({VERSION});\nCOMMIT;"
     ))
 }

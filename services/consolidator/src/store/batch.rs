@@ -125,7 +125,8 @@ impl Batch {
 
     /// Whether a second `begin` of the same generation says the same.
     pub(super) fn same_plan(&self, begin: &Begin) -> Applied {
-        if self.begin.spec_digest == begin.spec_digest && self.begin.plan == begin.plan {
+        let same_runs = self.begin.plan == begin.plan && self.begin.retry == begin.retry;
+        if self.begin.spec_digest == begin.spec_digest && same_runs {
             return Applied::Duplicate;
         }
         let message = format!(
@@ -153,9 +154,8 @@ impl Batch {
 
     /// The shard a result answers, if the result is of the plan; else what it contradicts.
     pub(super) fn planned(&self, result: &ShardResult) -> Result<ShardPlan, String> {
-        let plan = &self.begin.plan;
-        let shard = plan.shard(result.shard).ok_or_else(|| {
-            format!("the result is of shard {}, the plan has {} shards", result.shard, plan.total_shards())
+        let shard = self.begin.shard(result.shard).ok_or_else(|| {
+            format!("the result is of shard {}, the plan has {} shards", result.shard, self.begin.total_shards)
         })?;
         if result.spec_digest != self.begin.spec_digest {
             return Err(format!(
@@ -186,7 +186,7 @@ impl Batch {
 
     /// The first shard without a marker, not looking at those before `from`.
     pub(super) fn next_unmarked(&self, from: u32) -> Option<ShardPlan> {
-        self.begin.plan.shard(self.marks.first_missing(from)?)
+        self.begin.shard(self.marks.first_missing(from)?)
     }
 
     /// Marks a shard whose runs ended as `outcomes` and stood as `before` until now.
@@ -224,7 +224,8 @@ impl Batch {
 
     fn end(&mut self, at: Timestamp) {
         self.state = if self.counts.cancelled > 0 { BatchState::Cancelled } else { BatchState::Completed };
-        self.completed_at = Some(at);
+        // Clocks of several machines may disagree; nothing ends before it begins.
+        self.completed_at = Some(at.max(self.begin.created_at));
     }
 
     /// The batch as others see it.
@@ -233,6 +234,7 @@ impl Batch {
             version: VERSION,
             batch_id: self.id().clone(),
             state: self.state,
+            generation: self.generation(),
             total_runs: self.begin.total_runs,
             succeeded: self.counts.succeeded,
             failed: self.counts.failed,
@@ -274,6 +276,11 @@ impl Batches {
             batch.last_used = self.uses;
         }
         Ok(batch)
+    }
+
+    /// Forgets a batch that is deleted.
+    pub(super) fn remove(&mut self, id: &BatchId) {
+        self.loaded.remove(id);
     }
 
     /// Ends the batch if its last run is terminal and no more jobs will come. Says whether it ended just now.
@@ -382,18 +389,19 @@ fn unreadable(reason: String) -> duckdb::Error {
 
 /// Views of all batches in the database.
 pub(super) fn statuses(connection: &Connection) -> Result<Vec<BatchStatus>, DatabaseError> {
-    let sql = format!("SELECT batch_id, total_runs, created_at, {STANDING_COLUMNS} FROM batches");
+    let sql = format!("SELECT batch_id, total_runs, created_at, generation, {STANDING_COLUMNS} FROM batches");
     let read = || -> duckdb::Result<Vec<BatchStatus>> {
         let mut statement = connection.prepare(&sql)?;
         let rows = statement.query_map([], |row| {
             let id: String = row.get(0)?;
-            let standing = standing(row, 3)?;
+            let standing = standing(row, 4)?;
             Ok(BatchStatus {
                 version: VERSION,
                 batch_id: id
                     .parse()
                     .map_err(|error: jetsweep_shared::ids::InvalidName| unreadable(error.to_string()))?,
                 state: standing.state,
+                generation: row.get(3)?,
                 total_runs: row.get(1)?,
                 succeeded: standing.counts.succeeded,
                 failed: standing.counts.failed,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use duckdb::arrow::array::{ArrayRef, Int64Builder, RecordBatch, StringBuilder};
 use duckdb::arrow::error::ArrowError;
-use jetsweep_shared::events::ShardResult;
+use jetsweep_shared::events::{Deleted, ShardResult};
 use jetsweep_shared::ids::BatchId;
 use jetsweep_shared::plan::{RunRange, ShardPlan};
 
@@ -42,6 +42,7 @@ pub(super) struct Group {
     benchmarks: BenchmarkRows,
     markers: Markers,
     replaced: Vec<Replaced>,
+    deleted: Vec<Deleted>,
     changed: BTreeMap<BatchId, Change>,
     completes_a_batch: bool,
     /// Rows and markers as they are appended. Kept until the commit succeeds, so that it can be tried again.
@@ -59,7 +60,11 @@ pub(super) struct Appended {
 
 impl Group {
     pub(super) fn is_empty(&self) -> bool {
-        self.rows() == 0 && self.markers.len == 0 && self.appended.is_empty() && self.changed.is_empty()
+        self.rows() == 0
+            && self.markers.len == 0
+            && self.appended.is_empty()
+            && self.changed.is_empty()
+            && self.deleted.is_empty()
     }
 
     pub(super) fn rows(&self) -> usize {
@@ -87,6 +92,16 @@ impl Group {
 
     pub(super) fn replaces(&mut self, batch: &BatchId, generation: u32, runs: RunRange) {
         self.replaced.push(Replaced { batch: batch.clone(), generation, runs });
+    }
+
+    /// Deletes all of a batch with the commit. Nothing else of it may wait for that commit.
+    pub(super) fn deletes(&mut self, event: &Deleted) {
+        self.changed.remove(&event.batch_id);
+        self.deleted.push(event.clone());
+    }
+
+    pub(super) fn deleted(&self) -> &[Deleted] {
+        &self.deleted
     }
 
     pub(super) fn changes(&mut self, id: &BatchId) {
@@ -152,6 +167,7 @@ impl Group {
         self.appended.clear();
         self.appended_rows = 0;
         self.replaced.clear();
+        self.deleted.clear();
         for change in self.changed.values_mut() {
             *change = Change::Written;
         }

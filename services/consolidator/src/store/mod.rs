@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use duckdb::OptionalExt;
-use jetsweep_shared::events::{BatchStatus, Begin, Cancelled, Outcome, Sealed, ShardResult};
+use jetsweep_shared::events::{BatchStatus, Begin, Cancelled, Deleted, Outcome, Purged, Sealed, ShardResult};
 use jetsweep_shared::ids::BatchId;
 use jiff::Timestamp;
 
@@ -90,6 +90,8 @@ pub struct Committed {
     pub rows: usize,
     /// Views of the batches that changed, as of now.
     pub batches: Vec<BatchStatus>,
+    /// Batches that were deleted.
+    pub deleted: Vec<BatchId>,
 }
 
 /// The database with one group of events that is not committed yet.
@@ -100,6 +102,8 @@ pub struct Store {
     group: Group,
     /// Where the group ends; committed with it.
     passed: Option<Position>,
+    /// Deleted by a flush; told with the next commit.
+    deleted: Vec<BatchId>,
     has_index: bool,
 }
 
@@ -108,7 +112,14 @@ impl Store {
     pub fn open(path: &Path, resources: Resources) -> Result<Self, DatabaseError> {
         let database = Database::open_for_writing(path, resources)?;
         let has_index = index::exists(&database.connection)?;
-        Ok(Self { database, batches: Batches::default(), group: Group::default(), passed: None, has_index })
+        Ok(Self {
+            database,
+            batches: Batches::default(),
+            group: Group::default(),
+            passed: None,
+            deleted: Vec::new(),
+            has_index,
+        })
     }
 
     /// Up to where a stream was read, if it ever was.
@@ -134,12 +145,25 @@ impl Store {
     ///
     /// When the database cannot be read. An event that cannot be taken is no error: see [`Applied::Rejected`].
     pub fn apply(&mut self, event: &LogEvent, sequence: u64) -> Result<Applied, DatabaseError> {
-        match event {
-            LogEvent::Begin(begin) => self.begin(begin),
-            LogEvent::Sealed(sealed) => self.sealed(sealed),
-            LogEvent::Cancelled(cancelled) => self.cancelled(cancelled, sequence),
-            LogEvent::Result(result) => self.result(result, sequence),
+        let applied = match event {
+            LogEvent::Begin(begin) => self.begin(begin)?,
+            LogEvent::Sealed(sealed) => self.sealed(sealed)?,
+            LogEvent::Cancelled(cancelled) => self.cancelled(cancelled, sequence)?,
+            LogEvent::Deleted(deleted) => return self.deleted(deleted),
+            LogEvent::Purged(purged) => return self.purged(purged),
+            LogEvent::Result(result) => self.result(result, sequence)?,
+        };
+        match applied {
+            Applied::Changed => self.note_end(event.batch(), event.at()),
+            // What comes late of a batch that was deleted is no surprise.
+            Applied::Rejected(Rejection { code: Rejection::UNKNOWN_BATCH, .. })
+                if self.is_deleted(event.batch())? =>
+            {
+                return Ok(Applied::Superseded);
+            }
+            _ => {}
         }
+        Ok(applied)
     }
 
     /// Notes that everything up to `sequence` is in the group, or needs nothing done.
@@ -160,16 +184,18 @@ impl Store {
     /// Writes the group in one transaction. After an error nothing of it is written, and the same call can be tried
     /// again.
     pub fn commit(&mut self) -> Result<Committed, DatabaseError> {
-        if self.group.is_empty() && self.passed.is_none() {
+        if self.group.is_empty() && self.passed.is_none() && self.deleted.is_empty() {
             return Ok(Committed::default());
         }
         write::commit(&self.database.connection, &mut self.group, &self.batches, self.passed.as_ref())?;
         let rows = self.group.rows();
         let batches = self.group.changed().filter_map(|id| self.batches.get(id)).map(Batch::status).collect();
+        let mut deleted = std::mem::take(&mut self.deleted);
+        deleted.extend(self.group.deleted().iter().map(|event| event.batch_id.clone()));
         self.group.clear();
         self.passed = None;
         self.batches.forget_what_is_over();
-        Ok(Committed { rows, batches })
+        Ok(Committed { rows, batches, deleted })
     }
 
     /// Puts the file in order after a batch has ended: builds the index if nothing is running, and moves DuckDB's log
@@ -220,7 +246,6 @@ impl Store {
             self.prepare_for_rows();
             self.batches.insert(Batch::new(begin.clone()));
             self.group.changes_plan_of(id);
-            self.note_end(id);
             return Ok(Applied::Changed);
         };
         if begin.generation < known.generation() {
@@ -237,7 +262,6 @@ impl Store {
         };
         known.start_generation(begin.clone());
         self.group.changes_plan_of(id);
-        self.note_end(id);
         Ok(Applied::Changed)
     }
 
@@ -254,7 +278,6 @@ impl Store {
         }
         batch.seal(sealed.sealed_at);
         self.group.changes(id);
-        self.note_end(id);
         Ok(Applied::Changed)
     }
 
@@ -278,7 +301,6 @@ impl Store {
             from = shard.shard + 1;
         }
         self.group.changes(id);
-        self.note_end(id);
         Ok(Applied::Changed)
     }
 
@@ -314,12 +336,43 @@ impl Store {
         };
         self.group.mark(batch, shard, outcome, sequence);
         self.group.changes(id);
-        self.note_end(id);
         Ok(Applied::Changed)
     }
 
-    fn note_end(&mut self, id: &BatchId) {
-        if self.batches.end_if_all_terminal(id, now()) {
+    fn deleted(&mut self, event: &Deleted) -> Result<Applied, DatabaseError> {
+        let id = &event.batch_id;
+        if self.is_deleted(id)? {
+            return Ok(Applied::Duplicate);
+        }
+        // Rows of it that wait would be appended after the others are gone.
+        self.flush()?;
+        self.batches.remove(id);
+        self.group.deletes(event);
+        Ok(Applied::Changed)
+    }
+
+    fn is_deleted(&self, id: &BatchId) -> Result<bool, DatabaseError> {
+        let waits = self.group.deleted().iter().any(|event| event.batch_id == *id);
+        Ok(waits || write::is_deleted(&self.database.connection, id)?)
+    }
+
+    /// Nothing to do for who has the batch. Who has not, because the database was made anew or is older, cannot have it.
+    fn purged(&mut self, event: &Purged) -> Result<Applied, DatabaseError> {
+        if self.batches.load(&self.database.connection, &event.batch_id)?.is_none() {
+            tracing::warn!(
+                batch = %event.batch_id,
+                runs = event.total_runs,
+                purged_at = %event.purged_at,
+                "the results of a batch left the log before this database had read them: they are not in it"
+            );
+        }
+        Ok(Applied::Superseded)
+    }
+
+    fn note_end(&mut self, id: &BatchId, at: Timestamp) {
+        // As precisely as the database keeps it.
+        let at = Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at);
+        if self.batches.end_if_all_terminal(id, at) {
             self.group.completes();
         }
     }
@@ -327,6 +380,7 @@ impl Store {
     fn flush(&mut self) -> Result<(), DatabaseError> {
         write::commit(&self.database.connection, &mut self.group, &self.batches, self.passed.as_ref())?;
         // Whoever waits for the batches' views gets them with the next commit, which names them again.
+        self.deleted.extend(self.group.deleted().iter().map(|event| event.batch_id.clone()));
         self.group.clear_written();
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The one transaction of a group, and what it has to look up.
 
 use duckdb::{Connection, params};
+use jetsweep_shared::ids::BatchId;
 use jetsweep_shared::plan::RunRange;
 use jiff::Timestamp;
 
@@ -8,6 +9,7 @@ use super::Position;
 use super::batch::{Batch, Batches, Counts};
 use super::group::{Change, Group, Replaced};
 use crate::database::DatabaseError;
+use crate::schema;
 
 /// Writes the group and the position in one transaction; after an error nothing of it is in the tables.
 pub(super) fn commit(
@@ -39,6 +41,15 @@ fn write(
                 params![batch.as_str(), runs.start, runs.end(), generation],
             )?;
         }
+    }
+    for event in group.deleted() {
+        for table in schema::TABLES_OF_BATCHES {
+            connection.execute(&format!("DELETE FROM {table} WHERE batch_id = ?"), [event.batch_id.as_str()])?;
+        }
+        connection.execute(
+            "INSERT OR IGNORE INTO deleted_batches VALUES (?, ?)",
+            params![event.batch_id.as_str(), micros(Some(event.deleted_at))],
+        )?;
     }
     let appended = group.take_columns().map_err(|error| duckdb::Error::ToSqlConversionFailure(Box::new(error)))?;
     for part in appended {
@@ -135,6 +146,13 @@ fn state_word(batch: &Batch) -> &'static str {
 fn micros(at: Option<Timestamp>) -> Option<duckdb::types::Value> {
     use duckdb::types::{TimeUnit, Value};
     at.map(|at| Value::Timestamp(TimeUnit::Microsecond, at.as_microsecond()))
+}
+
+/// Whether a batch was deleted.
+pub(super) fn is_deleted(connection: &Connection, batch: &BatchId) -> Result<bool, DatabaseError> {
+    connection
+        .query_row("SELECT count(*) > 0 FROM deleted_batches WHERE batch_id = ?", [batch.as_str()], |row| row.get(0))
+        .map_err(DatabaseError::sql("look whether a batch was deleted"))
 }
 
 /// How runs of a batch stand in the tables, before its latest generation touches them. Runs that are terminal in no

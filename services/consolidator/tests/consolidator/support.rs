@@ -14,7 +14,7 @@ use jetsweep_shared::events::{
     WindowBars, Windows,
 };
 use jetsweep_shared::ids::{BatchId, Priority};
-use jetsweep_shared::plan::{Plan, RunRange, StrategyPlan};
+use jetsweep_shared::plan::{Plan, RetryPlan, RunRange, StrategyPlan};
 use jetsweep_shared::spec;
 use jetsweep_shared::subjects::{BatchEvent, Names, status_key};
 use jetsweep_shared::topology::{self, Tuning};
@@ -71,6 +71,12 @@ pub(crate) fn begin(batch: &str, generation: u32) -> Begin {
         StrategyPlan { runs, shard_runs: SHARD_RUNS, cursors }
     });
     let plan = Plan { strategies: strategies.collect(), symbols: spec.symbols.len() as u32 };
+    // A retry of all runs, which is cut as the first plan is.
+    let retry = (generation > 0).then(|| {
+        let mut retry = RetryPlan::default();
+        retry.push(&plan, 0, plan.total_runs(), 0).unwrap();
+        retry
+    });
     let begin = Begin {
         version: VERSION,
         batch_id: batch_id(batch),
@@ -81,6 +87,7 @@ pub(crate) fn begin(batch: &str, generation: u32) -> Begin {
         spec_digest: spec.digest(),
         spec,
         plan,
+        retry,
         planner_version: "0.0.0-test".to_owned(),
         created_at: at(0),
     };
@@ -120,7 +127,7 @@ pub(crate) fn noise(key: u64) -> f64 {
 
 /// The result of a shard, made up from its numbers. One metric in eleven is undefined.
 pub(crate) fn result(begin: &Begin, shard: u32) -> ShardResult {
-    let planned = begin.plan.shard(shard).unwrap();
+    let planned = begin.shard(shard).unwrap();
     let strategy = &begin.spec.strategies[planned.strategy];
     let points = strategy.grid.points(&strategy.template).unwrap();
     let mut walk = points.walk(planned.cursor, planned.first_point);
@@ -329,7 +336,12 @@ impl Setting {
     }
 
     pub(crate) async fn publish_event<E: Event>(&self, batch: &BatchId, which: BatchEvent, event: &E) {
-        self.publish_bytes(&self.bus.names.batch_event(batch, which), events::encode(event)).await;
+        let generation = serde_json::to_value(event).unwrap()["generation"].as_u64().unwrap() as u32;
+        let subject = match which.is_of_generation() {
+            true => self.bus.names.generation_event(batch, generation, which),
+            false => self.bus.names.batch_event(batch, which),
+        };
+        self.publish_bytes(&subject, events::encode(event)).await;
     }
 
     pub(crate) async fn publish_result(&self, result: &ShardResult) {
@@ -381,6 +393,8 @@ pub(crate) fn config(url: &str, database: &Path) -> Config {
     config.consolidator.commit_interval_ms = 20;
     config.consolidator.threads = 1;
     config.consolidator.memory_limit_bytes = 256 << 20;
+    // Made-up batches ended years ago.
+    config.consolidator.results_retention_seconds = 10 * 365 * 24 * 3600;
     config
 }
 

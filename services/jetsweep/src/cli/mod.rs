@@ -1,6 +1,7 @@
 //! The command line as typed. What is meant by it, the configuration in force, is `jetsweep_shared::config`.
 
 mod explore;
+mod manage;
 mod mlflow;
 mod options;
 mod serve;
@@ -10,9 +11,10 @@ pub(crate) use explore::{
     BacktestArgs, CancelArgs, ExportArgs, ExportFormat, LookaheadArgs, QueryArgs, ReplayArgs, StatusArgs,
     StrategiesArgs, SummaryArgs, ValidateArgs, WatchArgs,
 };
+pub(crate) use manage::{DeadArgs, DeadCommand, DeleteArgs, PauseArgs, PruneArgs, RetryArgs};
 pub(crate) use mlflow::{BackfillArgs, MlflowArgs, MlflowBridgeArgs, MlflowCommand};
 pub(crate) use options::{DataArgs, GlobalArgs, ServerArgs};
-pub(crate) use serve::{BenchArgs, RoleArgs, WorkerArgs};
+pub(crate) use serve::{BenchArgs, ConsolidatorArgs, ConsolidatorCommand, RoleArgs, WorkerArgs};
 pub(crate) use sweep::{RunArgs, SubmitArgs, SweepArgs};
 
 use jetsweep_shared::config::Overrides;
@@ -60,6 +62,18 @@ pub(crate) enum Command {
     Watch(WatchArgs),
     /// Cancel what a batch has not done yet
     Cancel(CancelArgs),
+    /// Take back a batch's queued jobs, and publish no more, until `resume`
+    Pause(PauseArgs),
+    /// Let a paused batch go on
+    Resume(PauseArgs),
+    /// Run again what failed, is dead or was cancelled of a batch that has ended
+    Retry(RetryArgs),
+    /// Delete a batch that has ended, with its results
+    Delete(DeleteArgs),
+    /// Delete batches that ended long ago
+    Prune(PruneArgs),
+    /// Look at jobs and messages that were given up on, run them again, remove them
+    Dead(DeadArgs),
     /// Compute one run here and show its metrics and trades; no NATS, no database
     Backtest(Box<BacktestArgs>),
     /// Compute a run of a batch again and compare it with its stored row, bit for bit
@@ -81,7 +95,7 @@ pub(crate) enum Command {
     /// Serve as worker until told to stop: runs jobs and publishes results
     Worker(WorkerArgs),
     /// Serve as consolidator until told to stop: writes results to DuckDB and answers queries
-    Consolidator(RoleArgs),
+    Consolidator(ConsolidatorArgs),
     /// Serve as MLflow bridge until told to stop: logs runs to an MLflow tracking server
     MlflowBridge(MlflowBridgeArgs),
     /// Show how the MLflow bridge is, or log a batch of the past
@@ -109,11 +123,17 @@ impl Command {
             Command::Status(args) => args.server.set(into),
             Command::Watch(args) => args.server.set(into),
             Command::Cancel(args) => args.server.set(into),
+            Command::Pause(args) | Command::Resume(args) => args.server.set(into),
+            Command::Retry(args) => args.server.set(into),
+            Command::Delete(args) => args.server.set(into),
+            Command::Prune(args) => args.server.set(into),
+            Command::Dead(args) => args.command.server().set(into),
             Command::Replay(args) => args.server.set(into),
             Command::Query(args) => args.server.set(into),
             Command::Export(args) => args.server.set(into),
             Command::Summary(args) => args.server.set(into),
-            Command::Planner(args) | Command::Consolidator(args) | Command::Config(args) => args.set(into),
+            Command::Planner(args) | Command::Config(args) => args.set(into),
+            Command::Consolidator(args) => args.role().set(into),
             Command::Worker(args) => args.set(into),
             Command::MlflowBridge(args) => args.set(into),
             Command::Mlflow(args) => args.set(into),
@@ -126,7 +146,8 @@ impl Command {
 
     /// Whether the command serves until told to stop, so that its log is what it has to say.
     pub(crate) fn serves(&self) -> bool {
-        matches!(self, Command::Planner(_) | Command::Worker(_) | Command::Consolidator(_) | Command::MlflowBridge(_))
+        matches!(self, Command::Planner(_) | Command::Worker(_) | Command::MlflowBridge(_))
+            || matches!(self, Command::Consolidator(ConsolidatorArgs { command: None, .. }))
     }
 }
 

@@ -42,6 +42,33 @@ impl WorkerArgs {
     }
 }
 
+/// Arguments of `jetsweep consolidator`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct ConsolidatorArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<ConsolidatorCommand>,
+    #[command(flatten)]
+    role: RoleArgs,
+}
+
+/// What to do instead of serving.
+#[derive(Debug, Clone, clap::Subcommand)]
+pub(crate) enum ConsolidatorCommand {
+    /// Make a new database from the log of results, and put it in the place of the old one, which is kept
+    Rebuild(RoleArgs),
+}
+
+impl ConsolidatorArgs {
+    /// Which server and state folder are meant.
+    pub(crate) fn role(&self) -> &RoleArgs {
+        match &self.command {
+            Some(ConsolidatorCommand::Rebuild(role)) => role,
+            None => &self.role,
+        }
+    }
+}
+
 /// Most runs that `bench` makes of a kind: more than this, and periods would go beyond what templates allow.
 const MOST_RUNS: u64 = 150_000;
 

@@ -25,7 +25,8 @@ pub(crate) async fn execute(args: CancelArgs, app: &App) -> Answer {
             return Err(status_command::unknown(&services, &batch, &doing).await);
         }
     };
-    ask(&services, &batch, args.reason, &doing).await?;
+    let generation = status.as_ref().map_or(0, |status| status.generation);
+    ask(&services, &batch, generation, args.reason, &doing).await?;
     match status {
         Some(status) if args.no_wait => Ok(answer(status)),
         None if args.no_wait => Ok(Box::new(OneBatch::seen(Progress::queued(&batch)))),
@@ -38,9 +39,20 @@ fn answer(status: BatchStatus) -> Box<OneBatch> {
 }
 
 /// Stores the wish, which the planner and the workers watch for.
-async fn ask(services: &Services, batch: &BatchId, reason: Option<String>, doing: &str) -> Result<(), Failure> {
-    let control =
-        Control { version: events::VERSION, action: ControlAction::Cancel, reason, requested_at: Timestamp::now() };
+async fn ask(
+    services: &Services,
+    batch: &BatchId,
+    generation: u32,
+    reason: Option<String>,
+    doing: &str,
+) -> Result<(), Failure> {
+    let control = Control {
+        version: events::VERSION,
+        action: ControlAction::Cancel,
+        generation,
+        reason,
+        requested_at: Timestamp::now(),
+    };
     let bucket = services.bus.batches().await.or_broken(|| doing)?;
     bucket.put(control_key(batch), events::encode(&control)).await.or_broken(|| doing)?;
     Ok(())

@@ -4,11 +4,16 @@ mod backtest;
 mod bench;
 mod cancel;
 mod config;
+mod dead;
+mod delete;
 mod export;
 mod lookahead;
 mod mlflow;
+mod pause;
 mod query;
+mod rebuild;
 mod replay;
+mod retry;
 mod roles;
 pub(crate) mod run;
 pub(crate) mod run_job;
@@ -20,7 +25,7 @@ mod validate;
 mod watch;
 
 use crate::app::App;
-use crate::cli::Command;
+use crate::cli::{Command, ConsolidatorCommand};
 use crate::failure::{Failure, OrFail};
 use crate::output::Report;
 
@@ -41,13 +46,22 @@ pub(crate) fn execute(command: Command, app: &App) -> Answer {
         Command::Status(args) => wait_for(status::execute(args, app)),
         Command::Watch(args) => wait_for(watch::execute(args, app)),
         Command::Cancel(args) => wait_for(cancel::execute(args, app)),
+        Command::Pause(args) => wait_for(pause::pause(args, app)),
+        Command::Resume(args) => wait_for(pause::resume(args, app)),
+        Command::Retry(args) => wait_for(retry::execute(args, app)),
+        Command::Delete(args) => wait_for(delete::execute(args, app)),
+        Command::Prune(args) => wait_for(delete::prune(args, app)),
+        Command::Dead(args) => wait_for(dead::execute(args.command, app)),
         Command::Replay(args) => wait_for(replay::execute(args, app)),
         Command::Query(args) => wait_for(query::execute(args, app)),
         Command::Export(args) => wait_for(export::execute(args, app)),
         Command::Summary(args) => wait_for(summary::execute(args, app)),
         Command::Planner(_) => wait_for(roles::planner(app)),
         Command::Worker(_) => wait_for(roles::worker(app)),
-        Command::Consolidator(_) => wait_for(roles::consolidator(app)),
+        Command::Consolidator(args) => match args.command {
+            Some(ConsolidatorCommand::Rebuild(_)) => wait_for(rebuild::execute(app)),
+            None => wait_for(roles::consolidator(app)),
+        },
         Command::MlflowBridge(_) => wait_for(roles::mlflow_bridge(app)),
         Command::Mlflow(args) => wait_for(mlflow::execute(args, app)),
         Command::Bench(args) => bench::execute(&args, app),

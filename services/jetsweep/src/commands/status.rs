@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 
 use jetsweep_consolidator::Row;
+use jetsweep_shared::events::{BatchStatus, ControlAction};
 use jetsweep_shared::ids::BatchId;
 use serde_json::Value;
 
@@ -24,8 +25,11 @@ pub(crate) async fn execute(args: StatusArgs, app: &App) -> Answer {
     match (Results::open(app, &doing).await?, batch) {
         (Results::Service(services), Some(batch)) => one_of_service(&services, &batch, &doing).await,
         (Results::Service(services), None) => {
-            let statuses = services.statuses().await?.into_iter().map(Progress::from);
-            Ok(many(statuses.collect()))
+            let mut batches = Vec::new();
+            for status in services.statuses().await? {
+                batches.push(seen(&services, status).await?);
+            }
+            Ok(many(batches))
         }
         (results, Some(batch)) => {
             let row = results.rows(&sql(Some(&batch)), &doing).await?.into_iter().next();
@@ -43,10 +47,18 @@ pub(crate) async fn execute(args: StatusArgs, app: &App) -> Answer {
 
 async fn one_of_service(services: &Services, batch: &BatchId, doing: &str) -> Answer {
     match follow::known(services, batch).await? {
-        Known::Status(status) => Ok(Box::new(OneBatch::seen(status.into()))),
+        Known::Status(status) => Ok(Box::new(OneBatch::seen(seen(services, status).await?))),
         Known::Queued => Ok(Box::new(OneBatch::seen(Progress::queued(batch)))),
         Known::No => Err(unknown(services, batch, doing).await),
     }
+}
+
+/// How far a batch is, as it is shown.
+async fn seen(services: &Services, status: BatchStatus) -> Result<Progress, Failure> {
+    let is_paused = !status.state.is_terminal()
+        && services.asked(&status.batch_id).await?.is_some_and(|asked| asked.action == ControlAction::Pause);
+    let progress = Progress::from(status);
+    Ok(if is_paused { progress.paused() } else { progress })
 }
 
 /// The failure of a command about a batch that the services do not know.

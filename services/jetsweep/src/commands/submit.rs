@@ -110,7 +110,7 @@ impl Submission {
     async fn queue(&self, bus: &Bus, app: &App, doing: &str) -> Result<Submitted, Failure> {
         let plan = jetsweep_planner::plan(&self.spec, &PlanOptions::from_config(&app.config))
             .map_err(|problems| Failure::problems(doing, problems))?;
-        ensure_queue(bus, doing).await?;
+        ensure_queue(bus, app, doing).await?;
         let submitted = |known| Submitted {
             batch_id: self.batch.clone(),
             spec_digest: self.digest.clone(),
@@ -154,13 +154,13 @@ impl Submission {
 }
 
 /// Makes the streams when no service has been there yet to make them all.
-async fn ensure_queue(bus: &Bus, doing: &str) -> Result<(), Failure> {
+async fn ensure_queue(bus: &Bus, app: &App, doing: &str) -> Result<(), Failure> {
     let plans = bus.jetstream.get_stream(bus.names.plans_stream()).await;
     let results = bus.jetstream.get_stream(bus.names.results_stream()).await;
     if plans.is_ok() && results.is_ok() {
         return Ok(());
     }
-    topology::ensure(&bus.jetstream, &bus.names, &Tuning::default()).await.or_broken(|| doing)
+    topology::ensure(&bus.jetstream, &bus.names, &Tuning::from(&app.config)).await.or_broken(|| doing)
 }
 
 /// A batch that was taken.

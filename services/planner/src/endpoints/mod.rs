@@ -1,5 +1,6 @@
-//! The service endpoints `planner.submit` and `planner.validate`, which `nats micro ls` shows.
+//! The service endpoints `planner.submit`, `.validate`, `.retry` and `.delete`, which `nats micro ls` shows.
 
+mod finished;
 mod reply;
 mod submit;
 mod validate;
@@ -11,6 +12,7 @@ use async_nats::HeaderMap;
 use async_nats::service::endpoint::Endpoint;
 use async_nats::service::{Request, Service, ServiceExt};
 use futures::StreamExt;
+use futures::future::join_all;
 use jetsweep_shared::bus::Bus;
 
 use crate::error::PlannerError;
@@ -29,8 +31,7 @@ const ROLE: &str = "planner";
 /// The open endpoints.
 pub(crate) struct Endpoints {
     service: Service,
-    submit: Endpoint,
-    validate: Endpoint,
+    each: Vec<(Question, Endpoint)>,
 }
 
 impl Endpoints {
@@ -44,21 +45,20 @@ impl Endpoints {
             .start(ROLE, VERSION)
             .await
             .map_err(failed)?;
-        let submit_subject = bus.names.endpoint(ROLE, "submit");
-        let submit = service.endpoint_builder().name("submit").add(submit_subject).await.map_err(failed)?;
-        let validate_subject = bus.names.endpoint(ROLE, "validate");
-        let validate = service.endpoint_builder().name("validate").add(validate_subject).await.map_err(failed)?;
-        Ok(Self { service, submit, validate })
+        let mut each = Vec::new();
+        for question in Question::ALL {
+            let name = question.name();
+            let endpoint =
+                service.endpoint_builder().name(name).add(bus.names.endpoint(ROLE, name)).await.map_err(failed)?;
+            each.push((question, endpoint));
+        }
+        Ok(Self { service, each })
     }
 
     /// Answers requests until the planner shuts down.
     pub(crate) async fn serve(self, planner: &Arc<Planner>) {
-        let serving = async {
-            tokio::join!(
-                answer_each(planner, Question::Submit, self.submit),
-                answer_each(planner, Question::Validate, self.validate),
-            )
-        };
+        let serving =
+            join_all(self.each.into_iter().map(|(question, requests)| answer_each(planner, question, requests)));
         let closing = async {
             planner.shutdown.cancelled().await;
             tokio::time::sleep(CLOSING_TIME).await;
@@ -78,6 +78,22 @@ impl Endpoints {
 enum Question {
     Submit,
     Validate,
+    Retry,
+    Delete,
+}
+
+impl Question {
+    const ALL: [Self; 4] = [Self::Submit, Self::Validate, Self::Retry, Self::Delete];
+
+    /// The endpoint's name.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Submit => "submit",
+            Self::Validate => "validate",
+            Self::Retry => "retry",
+            Self::Delete => "delete",
+        }
+    }
 }
 
 /// Answers requests as they come, several at a time, until the planner shuts down; then those that it has.
@@ -90,6 +106,8 @@ async fn answer(planner: Arc<Planner>, question: Question, request: Request) {
     let answered = match question {
         Question::Submit => submit::answer(&planner, &request.message).await.map(|reply| reply::json(&reply)),
         Question::Validate => validate::answer(&planner, &request.message).await.map(|reply| reply::json(&reply)),
+        Question::Retry => finished::retry(&planner, &request.message).await.map(|reply| reply::json(&reply)),
+        Question::Delete => finished::delete(&planner, &request.message).await.map(|reply| reply::json(&reply)),
     };
     // Errors too are answered as successes, with the headers of an error: an error of the service API has no body, and
     // ours tells all problems of a spec.

@@ -5,6 +5,7 @@ use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE};
 use bytes::Bytes;
 use jetsweep_engine::problem::Problem;
 use jetsweep_shared::events::ErrorReply;
+use jetsweep_shared::ids::BatchId;
 use serde::Serialize;
 
 use crate::error::BatchError;
@@ -38,6 +39,27 @@ impl Rejection {
     /// The id is taken.
     pub(super) fn batch_exists(planned: &str, refused: &str) -> Self {
         Self::new(409, "batch_exists", refusal::exists_message(planned, refused))
+    }
+
+    /// The id was taken by a batch that was deleted.
+    pub(super) fn batch_deleted() -> Self {
+        Self::new(410, "batch_deleted", refusal::DELETED_MESSAGE.to_owned())
+    }
+
+    /// There is no such batch.
+    pub(super) fn unknown_batch(batch: &BatchId) -> Self {
+        Self::new(404, "unknown_batch", format!("there is no batch {batch} in the log"))
+    }
+
+    /// The batch still runs.
+    pub(super) fn not_over(batch: &BatchId) -> Self {
+        let message = format!("batch {batch} has not ended: wait for its end, or cancel it");
+        Self::new(409, "not_over", message)
+    }
+
+    /// These runs cannot be retried.
+    pub(super) fn invalid_retry(message: impl Into<String>) -> Self {
+        Self::new(400, "invalid_retry", message.into())
     }
 
     /// The document is larger than can be taken.

@@ -11,7 +11,7 @@ use jetsweep_shared::ids::BatchId;
 use super::reply::Rejection;
 use super::validate::{self, Checked};
 use crate::error::BatchError;
-use crate::facts;
+use crate::facts::{self, FIRST_GENERATION, Gone};
 use crate::header;
 use crate::planner::Planner;
 use crate::refusal;
@@ -45,7 +45,7 @@ pub(super) async fn answer(planner: &Planner, message: &Message) -> Result<Submi
     }
     // The id may have been taken, planned and acknowledged between the look and the store. Its begin event is there
     // before its plan message goes, so this look cannot miss it.
-    match facts::begin(&planner.bus, &batch).await? {
+    match facts::begin(&planner.bus, &batch, FIRST_GENERATION).await? {
         Some(begin) if begin.spec_digest != checked.submission.spec_digest => {
             Err(Rejection::batch_exists(&begin.spec_digest, &checked.submission.spec_digest))
         }
@@ -77,7 +77,7 @@ fn reply(batch: &BatchId, checked: &Checked, known: bool) -> SubmitReply {
 async fn known(planner: &Planner, batch: &BatchId, checked: &Checked) -> Result<Option<SubmitReply>, Rejection> {
     let digest = &checked.submission.spec_digest;
     let pending = facts::pending_plan(&planner.bus, batch).await?;
-    let begin = facts::begin(&planner.bus, batch).await?;
+    let begin = facts::begin(&planner.bus, batch, FIRST_GENERATION).await?;
     if let Some(begin) = begin {
         if begin.spec_digest != *digest {
             return Err(Rejection::batch_exists(&begin.spec_digest, digest));
@@ -86,7 +86,14 @@ async fn known(planner: &Planner, batch: &BatchId, checked: &Checked) -> Result<
         return Ok(Some(SubmitReply { total_runs, ..reply(batch, checked, true) }));
     }
     let Some(pending) = pending else {
-        return Ok(None);
+        return match facts::gone(&planner.bus, batch).await? {
+            None => Ok(None),
+            Some(Gone::Deleted) => Err(Rejection::batch_deleted()),
+            Some(Gone::Purged(purged)) if purged.spec_digest == *digest => {
+                Ok(Some(SubmitReply { total_runs: purged.total_runs, ..reply(batch, checked, true) }))
+            }
+            Some(Gone::Purged(purged)) => Err(Rejection::batch_exists(&purged.spec_digest, digest)),
+        };
     };
     match planner.threads.run("reads", move || submission::read(&pending, None)).await? {
         Ok(submission) if submission.spec_digest == *digest => Ok(Some(reply(batch, checked, true))),

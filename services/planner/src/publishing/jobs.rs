@@ -18,19 +18,26 @@ pub(super) struct JobMessage {
 #[derive(Debug)]
 pub(super) struct JobWriter<'a> {
     begin: &'a Begin,
+    again: Option<u64>,
     last: Option<(usize, Job)>,
 }
 
 impl<'a> JobWriter<'a> {
-    pub(super) fn new(begin: &'a Begin) -> Self {
-        Self { begin, last: None }
+    /// With `again`, jobs have ids that the stream has not seen, though it may have seen the jobs.
+    pub(super) fn new(begin: &'a Begin, again: Option<u64>) -> Self {
+        Self { begin, again, last: None }
     }
 
     /// The job of a shard of the batch's plan.
     pub(super) fn write(&mut self, shard: ShardPlan, names: &Names) -> JobMessage {
+        let again = self.again;
         let job = self.job(shard);
         let subject = names.job(NATIVE, job.priority, &job.batch_id, job.generation, job.shard);
-        JobMessage { subject, id: job.id(), payload: encode(job) }
+        let id = match again {
+            None => job.id(),
+            Some(again) => format!("{}.again.{again}", job.id()),
+        };
+        JobMessage { subject, id, payload: encode(job) }
     }
 
     fn job(&mut self, shard: ShardPlan) -> &Job {

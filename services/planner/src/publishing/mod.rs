@@ -67,16 +67,20 @@ impl Publisher {
 
     /// Publishes the jobs of all shards that are not `present`, and returns when each is stored. Stops early, with no
     /// job under way, when `stop` is cancelled. Dropping the future stops at once; jobs under way may be stored or not.
+    ///
+    /// The stream forgets a job that it is asked to take twice. So jobs that were taken out of it are published with
+    /// `again`, a number of the occasion.
     pub(crate) async fn publish(
         &self,
         bus: &Bus,
         begin: &Begin,
         present: &Shards,
+        again: Option<u64>,
         stop: &CancellationToken,
     ) -> Result<Published, BatchError> {
         let mut under_way = JoinSet::new();
         let publishing = async {
-            let jobs = self.send(bus, begin, present, &mut under_way).await?;
+            let jobs = self.send(bus, begin, present, again, &mut under_way).await?;
             land(&mut under_way).await?;
             Ok(Published::All(jobs))
         };
@@ -99,13 +103,14 @@ impl Publisher {
         bus: &Bus,
         begin: &Begin,
         present: &Shards,
+        again: Option<u64>,
         under_way: &mut UnderWay,
     ) -> Result<u64, BatchError> {
-        let mut writer = JobWriter::new(begin);
+        let mut writer = JobWriter::new(begin, again);
         let mut jobs = 0;
         // Left with the last job sent: whoever waits for acks only must not hold up the others' turns.
         let place = self.lanes.enter(begin.priority);
-        for turn in shards::turns(&begin.plan, present, self.turn as usize) {
+        for turn in shards::turns(begin.shards(), present, self.turn as usize) {
             let seats = place.seats(turn.len()).await;
             for (shard, seat) in turn.into_iter().zip(seats) {
                 let permit = self.in_flight.clone().acquire_owned().await;

@@ -3,7 +3,7 @@
 use futures::TryStreamExt;
 use jetsweep_shared::bus::{Bus, BusError};
 use jetsweep_shared::events::Begin;
-use jetsweep_shared::plan::{Plan, ShardPlan};
+use jetsweep_shared::plan::ShardPlan;
 use jetsweep_shared::subjects::ResultSubject;
 
 /// A set of shards of one plan, a bit each.
@@ -67,13 +67,13 @@ async fn for_each_subject(bus: &Bus, stream: &str, filter: &str, mut visit: impl
     Ok(())
 }
 
-/// The shards of a plan that are not `present`, in portions of up to `longest` shards of one symbol.
+/// The shards that are not `present`, in portions of up to `longest` shards of one symbol.
 pub(super) fn turns<'a>(
-    plan: &'a Plan,
+    shards: impl Iterator<Item = ShardPlan> + 'a,
     present: &'a Shards,
     longest: usize,
 ) -> impl Iterator<Item = Vec<ShardPlan>> + 'a {
-    let mut missing = plan.shards().filter(|shard| !present.contains(shard.shard)).peekable();
+    let mut missing = shards.filter(|shard| !present.contains(shard.shard)).peekable();
     std::iter::from_fn(move || {
         let first = missing.next()?;
         let mut turn = vec![first];
@@ -87,7 +87,7 @@ pub(super) fn turns<'a>(
 
 #[cfg(test)]
 mod tests {
-    use jetsweep_shared::plan::StrategyPlan;
+    use jetsweep_shared::plan::{Plan, StrategyPlan};
 
     use super::*;
 
@@ -100,7 +100,7 @@ mod tests {
             present.insert(shard);
         }
         let turns: Vec<Vec<u32>> =
-            turns(&plan, &present, 2).map(|turn| turn.iter().map(|shard| shard.shard).collect()).collect();
+            turns(plan.shards(), &present, 2).map(|turn| turn.iter().map(|shard| shard.shard).collect()).collect();
         assert_eq!(turns, [vec![1, 2], vec![4], vec![5, 6], vec![7, 8], vec![9]]);
     }
 

@@ -124,5 +124,8 @@ async fn the_service_shows_itself_with_its_exact_subjects() {
     let mut subjects: Vec<&str> =
         info["endpoints"].as_array().unwrap().iter().map(|endpoint| endpoint["subject"].as_str().unwrap()).collect();
     subjects.sort_unstable();
-    assert_eq!(subjects, ["team-a.planner.submit", "team-a.planner.validate"]);
+    assert_eq!(
+        subjects,
+        ["team-a.planner.delete", "team-a.planner.retry", "team-a.planner.submit", "team-a.planner.validate"]
+    );
 }

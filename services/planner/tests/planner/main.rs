@@ -2,6 +2,8 @@
 
 mod cancel;
 mod endpoints;
+mod finished;
+mod pause;
 mod queue;
 mod refuse;
 mod replan;

@@ -132,6 +132,7 @@ fn running_status(batch: &BatchId) -> BatchStatus {
         version: jetsweep_shared::events::VERSION,
         batch_id: batch.clone(),
         state: BatchState::Running,
+        generation: 0,
         total_runs: RUNS,
         succeeded: 0,
         failed: 0,

@@ -104,9 +104,14 @@ impl Stage {
 
     /// Asks for a batch to be cancelled.
     pub(crate) async fn ask_to_cancel(&self, batch: &BatchId) {
+        self.ask_to_cancel_generation(batch, 0).await;
+    }
+
+    pub(crate) async fn ask_to_cancel_generation(&self, batch: &BatchId, generation: u32) {
         let control = Control {
             version: events::VERSION,
             action: ControlAction::Cancel,
+            generation,
             reason: Some("a test".to_owned()),
             requested_at: Timestamp::now(),
         };

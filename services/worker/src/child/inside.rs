@@ -11,6 +11,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::{Order, Reply};
 use crate::data::{self, SharedBars};
 use crate::failure::{Failure, code};
+use crate::governor::Governor;
 use crate::pins::Changed;
 use crate::shard::{self, Ending, Input, Limits, SlotColumns};
 use crate::stats::micros;
@@ -79,6 +80,7 @@ fn run(order: &Order, payload: &[u8], start: Instant) -> Result<Reply, Failure> 
         is_aborted: Arc::new(AtomicBool::new(false)),
         deadline: start + allowed,
         allowed,
+        governor: Arc::new(Governor::fixed(order.duty)),
     };
     let columns_bytes = usize::try_from(order.columns_bytes).unwrap_or(usize::MAX);
     let mut columns = SlotColumns::new(columns_bytes);
@@ -92,7 +94,7 @@ fn run(order: &Order, payload: &[u8], start: Instant) -> Result<Reply, Failure> 
 }
 
 fn load(order: &Order, job: &Job) -> Result<Input, Failure> {
-    let bars = match data::load(&order.data_root, &job.data, &job.symbol) {
+    let bars = match data::load_within(&order.data_root, &job.data, &job.symbol, order.bars_bytes) {
         Ok(bars) => SharedBars::new(bars),
         Err(error) if error.is_retryable() => return Err(Failure::retryable(error)),
         Err(error) => return Ok(Input::Unusable { failure: error.as_run_failure(), digest: None }),

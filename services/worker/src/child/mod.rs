@@ -50,8 +50,12 @@ pub(crate) struct Order {
     pub(crate) worker: String,
     /// Most memory the child may map, in bytes.
     pub(crate) memory_bytes: u64,
+    /// Most memory for bars, in bytes.
+    pub(crate) bars_bytes: u64,
     /// Most memory for indicator columns, in bytes.
     pub(crate) columns_bytes: u64,
+    /// Part of the time that it may work.
+    pub(crate) duty: f64,
     /// Runs not reached after this many seconds fail.
     pub(crate) deadline_seconds: u64,
     /// Digest that the symbol's bars must have, if the batch has pinned one.

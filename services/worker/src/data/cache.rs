@@ -12,7 +12,7 @@ use jetsweep_shared::spec::DataRef;
 use jiff::civil::Date;
 use tokio::sync::OnceCell;
 
-use super::{DataError, file_name, read, read_error, resolve};
+use super::{DataError, file_name, read_error, read_within, resolve};
 use crate::stats::WorkerStats;
 
 /// Bars with their identity.
@@ -114,9 +114,10 @@ impl BarsCache {
             Arc::clone(state.loading.entry((place.clone(), stamp)).or_default())
         };
         let mut load_time = None;
+        let limit = self.limit_bytes;
         let load = async {
             let start = Instant::now();
-            let loaded = blocking(move || read(opened, &file, &data).map(SharedBars::new)).await;
+            let loaded = blocking(move || read_within(opened, &file, &data, limit).map(SharedBars::new)).await;
             load_time = Some(start.elapsed());
             loaded.map(Arc::new)
         };
@@ -298,6 +299,19 @@ mod tests {
         assert_eq!(counts(&stats), (2, 4));
         assert_eq!(cache.lock().bytes, 2 * one);
         assert_eq!(stats.cache_peak_bytes.load(Ordering::Relaxed), 2 * one);
+    }
+
+    #[tokio::test]
+    async fn bars_that_do_not_fit_are_refused() {
+        let root = tempfile::tempdir().unwrap();
+        write(root.path(), "A", 10.0);
+        let (unbounded, _) = cache(root.path(), u64::MAX);
+        let one = get(&unbounded, "A").await.bars.size_bytes() as u64;
+        for limit in [one - 1, 10] {
+            let (cache, _) = cache(root.path(), limit);
+            let error = cache.get(&data(), &"A".parse().unwrap()).await.unwrap_err();
+            assert_eq!((error.code(), error.is_retryable()), ("data_too_large", false), "{error}");
+        }
     }
 
     #[tokio::test]

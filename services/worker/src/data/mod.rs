@@ -48,6 +48,19 @@ pub enum DataError {
         /// Its path under the data folder.
         file: String,
     },
+    /// There is no room for the bars.
+    #[error(
+        "the bars of {file} take {bytes} bytes, this worker has {limit} for bars: raise worker.cache_bytes, or use fewer \
+         bars (`from`, `to`)"
+    )]
+    TooLarge {
+        /// Its path under the data folder.
+        file: String,
+        /// What they take, or their file does.
+        bytes: u64,
+        /// What there is.
+        limit: u64,
+    },
     /// Reading failed for a reason that is not the data's: trying again may help.
     #[error("failed to read {what}: {reason}")]
     Unreadable {
@@ -71,6 +84,7 @@ impl DataError {
             DataError::Refused { .. } => code::DATA_REFUSED,
             DataError::Missing { .. } => code::DATA_MISSING,
             DataError::Invalid(_) | DataError::NotAFile { .. } => code::DATA_INVALID,
+            DataError::TooLarge { .. } => code::DATA_TOO_LARGE,
             DataError::Unreadable { .. } => "data_unreadable",
         }
     }
@@ -123,9 +137,35 @@ pub fn load(root: &Path, data: &DataRef, symbol: &Symbol) -> Result<Bars, DataEr
     read(opened, &file, data)
 }
 
+/// Like [`load`], of bars that take at most `limit` bytes of memory.
+pub(crate) fn load_within(root: &Path, data: &DataRef, symbol: &Symbol, limit: u64) -> Result<Bars, DataError> {
+    let path = resolve(root, &data.source, symbol)?;
+    let file = file_name(&data.source, symbol);
+    let opened = File::open(path).map_err(|error| read_error(&file, &error))?;
+    read_within(opened, &file, data, limit)
+}
+
 /// The path of a symbol's bars under the data folder.
 fn file_name(source: &str, symbol: &Symbol) -> String {
     source.replace(PLACEHOLDER, symbol.as_str())
+}
+
+/// Like [`read`], of bars that take at most `limit` bytes of memory. A file of which not even a part could fit is not
+/// read at all.
+fn read_within(opened: File, file: &str, data: &DataRef, limit: u64) -> Result<Bars, DataError> {
+    /// Bytes of a file for each byte of memory that its bars take, at most: text of many digits.
+    const LARGEST_FILE: u64 = 4;
+    let too_large = |bytes: u64| DataError::TooLarge { file: file.to_owned(), bytes, limit };
+    let is_whole = data.from.is_none() && data.to.is_none();
+    let bytes = opened.metadata().map_err(|error| read_error(file, &error))?.len();
+    if is_whole && bytes > limit.saturating_mul(LARGEST_FILE) {
+        return Err(too_large(bytes));
+    }
+    let bars = read(opened, file, data)?;
+    match bars.size_bytes() as u64 {
+        bytes if bytes > limit => Err(too_large(bytes)),
+        _ => Ok(bars),
+    }
 }
 
 /// Reads an open file; `file` is what errors call it.

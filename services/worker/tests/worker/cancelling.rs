@@ -11,6 +11,7 @@ async fn cancel(world: &World) {
     let control = Control {
         version: events::VERSION,
         action: ControlAction::Cancel,
+        generation: 0,
         reason: None,
         requested_at: Timestamp::now(),
     };

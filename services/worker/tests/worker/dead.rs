@@ -86,6 +86,7 @@ async fn the_plan_says_which_runs_are_dead_when_the_payload_does_not() {
         },
         spec_digest: "feed".to_owned(),
         plan,
+        retry: None,
         planner_version: "0".to_owned(),
         created_at: Timestamp::UNIX_EPOCH,
     };

@@ -40,6 +40,7 @@ fn begin() -> Begin {
         spec_digest: spec.digest(),
         spec,
         plan,
+        retry: None,
         planner_version: "0.1.0".to_owned(),
         created_at: jiff::Timestamp::UNIX_EPOCH,
     }

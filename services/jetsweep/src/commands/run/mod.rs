@@ -174,7 +174,7 @@ impl Run<'_> {
         let followed = async {
             submit(&bus, self.batch).await?;
             stages.started();
-            let status = progress::follow(&bus, id, ui).await?;
+            let status = progress::follow(&bus, id, 0, ui).await?;
             if logs_to_mlflow && status.state != BatchState::Refused {
                 mlflow::wait(&bus, id, ui).await;
             }

@@ -1,8 +1,11 @@
-//! Cancelling batches: watching what is asked of them, and ending those that are asked to end.
+//! What is asked of batches (cancel, pause, resume), watched and carried out.
 //!
 //! Whoever handles a batch's plan message reads its control entry after it has entered the batch as active; the watch
-//! stops active batches and ends those whose plan message is gone. So a cancel takes effect whenever it comes: before
-//! the plan message, while jobs are published, after the last one, or while no planner runs.
+//! stops active batches and sees to those whose plan message is gone. So a request takes effect whenever it comes:
+//! before the plan message, while jobs are published, after the last one, or while no planner runs.
+//!
+//! A paused batch has no jobs in the queue, so that it takes no room from others. When it is resumed, the jobs that have
+//! neither a result nor a place in the queue are published again, under ids that the stream has not seen.
 
 mod active;
 
@@ -20,6 +23,7 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use active::ActiveBatches;
 
+use crate::batch;
 use crate::error::BatchError;
 use crate::facts;
 use crate::planner::Planner;
@@ -27,7 +31,7 @@ use crate::planner::Planner;
 /// Pause before something that failed is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// Batches looked at or ended at the same time. At its start a planner looks at every batch that was ever cancelled.
+/// Batches seen to at the same time. At its start a planner looks at every batch of which anything was ever asked.
 const AT_ONCE: usize = 8;
 
 /// Watches what is asked of batches until the planner shuts down. The first thing seen is what was asked before.
@@ -37,7 +41,7 @@ pub(crate) async fn watch(planner: &Arc<Planner>) {
     let watching = async {
         loop {
             if let Err(reason) = follow(planner, &tasks, &free).await {
-                tracing::warn!(reason, "cannot watch for cancelled batches now, trying again");
+                tracing::warn!(reason, "cannot watch what is asked of batches now, trying again");
             }
             tokio::time::sleep(with_jitter(RETRY_PAUSE)).await;
         }
@@ -56,10 +60,10 @@ async fn follow(planner: &Arc<Planner>, tasks: &TaskTracker, free: &Arc<Semaphor
     let mut entries = planner.batches.watch_with_history(EVERY_CONTROL_KEY).await.map_err(|error| error.to_string())?;
     while let Some(entry) = entries.next().await {
         let entry = entry.map_err(|error| error.to_string())?;
-        let Some((batch, _)) = control_batch(&entry.key).zip(facts::read_cancel_request(&entry)) else {
+        let Some((batch, _)) = control_batch(&entry.key).zip(facts::read_control(&entry)) else {
             continue;
         };
-        if planner.active.cancel(&batch) {
+        if planner.active.stop(&batch) {
             continue;
         }
         let (planner, free) = (planner.clone(), free.clone());
@@ -71,11 +75,11 @@ async fn follow(planner: &Arc<Planner>, tasks: &TaskTracker, free: &Arc<Semaphor
     Ok(())
 }
 
-/// Ends a batch that is not active here, trying until it is ended or the planner shuts down.
+/// Does what is asked of a batch that is not active here, trying until it is done or the planner shuts down.
 pub(crate) async fn carry_out(planner: &Planner, batch: &BatchId) {
     let trying = async {
-        while let Err(error) = end_if_asked(planner, batch).await {
-            tracing::warn!(%batch, %error, "cannot cancel the batch now, trying again");
+        while let Err(error) = do_as_asked(planner, batch).await {
+            tracing::warn!(%batch, %error, "cannot do what is asked of the batch now, trying again");
             tokio::time::sleep(with_jitter(RETRY_PAUSE)).await;
         }
     };
@@ -87,30 +91,57 @@ pub(crate) async fn carry_out(planner: &Planner, batch: &BatchId) {
     }
 }
 
-async fn end_if_asked(planner: &Planner, batch: &BatchId) -> Result<(), BatchError> {
-    if facts::pending_plan(&planner.bus, batch).await?.is_some() {
+async fn do_as_asked(planner: &Planner, batch: &BatchId) -> Result<(), BatchError> {
+    let bus = &planner.bus;
+    if facts::pending_plan(bus, batch).await?.is_some() {
         // Whoever handles the plan message reads the control entry.
         return Ok(());
     }
-    let Some(begin) = facts::begin(&planner.bus, batch).await? else {
+    let Some(begin) = facts::latest_begin(bus, batch).await? else {
         // Asked of a batch that is not there yet: its plan message will meet the control entry.
         return Ok(());
     };
-    match facts::cancel_request(&planner.batches, batch).await? {
-        Some(request) => end_batch(planner, &begin, &request).await,
-        None => Ok(()),
+    for generation in [begin.generation, begin.generation + 1] {
+        if facts::pending_retry(bus, batch, generation).await?.is_some() {
+            return Ok(());
+        }
     }
+    let Some(asked) = facts::asked(&planner.batches, batch).await? else { return Ok(()) };
+    if let Some(request) = asked.cancels(begin.generation) {
+        return end_batch(planner, &begin, request).await;
+    }
+    if is_over(planner, &begin).await? {
+        return Ok(());
+    }
+    if asked.pauses() {
+        return take_back(planner, batch).await;
+    }
+    if asked.resumes().is_some() {
+        let Some(active) = planner.active.enter(batch) else { return Ok(()) };
+        let published = batch::publish(planner, &begin, false, active.stopped()).await;
+        return match published {
+            // Asked otherwise meanwhile: the next attempt does that.
+            _ if active.leave() => Err(BatchError::ControlGone(batch.clone())),
+            published => published,
+        };
+    }
+    Ok(())
+}
+
+/// Whether the consolidator has said that every run of this generation is terminal.
+async fn is_over(planner: &Planner, begin: &Begin) -> Result<bool, BatchError> {
+    let status = facts::status(&planner.batches, &begin.batch_id).await?;
+    Ok(status.is_some_and(|(status, _)| status.state.is_terminal() && status.generation >= begin.generation))
 }
 
 /// Drops a batch's queued jobs and says that what has no result will not get one. Does nothing for a batch that has
 /// ended. A job that is on its way meanwhile may stay queued: workers skip the jobs of a cancelled batch.
 pub(crate) async fn end_batch(planner: &Planner, begin: &Begin, request: &Control) -> Result<(), BatchError> {
-    let batch = &begin.batch_id;
-    if facts::cancelled(&planner.bus, batch).await?.is_some() {
+    let (batch, generation) = (&begin.batch_id, begin.generation);
+    if facts::cancelled(&planner.bus, batch, generation).await?.is_some() {
         return Ok(());
     }
-    let status = facts::status(&planner.batches, batch).await?;
-    if status.is_some_and(|(status, _)| status.state.is_terminal()) {
+    if is_over(planner, begin).await? {
         tracing::info!(%batch, "asked to cancel a batch that has ended already");
         return Ok(());
     }
@@ -118,18 +149,28 @@ pub(crate) async fn end_batch(planner: &Planner, begin: &Begin, request: &Contro
     let cancelled = Cancelled {
         version: events::VERSION,
         batch_id: batch.clone(),
-        generation: begin.generation,
+        generation,
         reason: request.reason.clone(),
         cancelled_at: Timestamp::now(),
     };
-    let subject = planner.bus.names.batch_event(batch, BatchEvent::Cancelled);
-    let id = facts::event_id(batch, begin.generation, BatchEvent::Cancelled);
+    let subject = planner.bus.names.generation_event(batch, generation, BatchEvent::Cancelled);
+    let id = facts::event_id(batch, generation, BatchEvent::Cancelled);
     planner.bus.create(&subject, &id, encode(&cancelled)).await?;
     tracing::info!(%batch, jobs, reason = request.reason, "cancelled, with the jobs that were still queued");
     Ok(())
 }
 
-/// Removes a batch's jobs from the queue, also those that workers hold: they will find that their batch is cancelled.
+/// Takes a paused batch's jobs out of the queue. What workers hold of it is finished, and so is a job that was on its
+/// way meanwhile.
+pub(crate) async fn take_back(planner: &Planner, batch: &BatchId) -> Result<(), BatchError> {
+    let jobs = purge_jobs(planner, batch).await?;
+    if jobs > 0 {
+        tracing::info!(%batch, jobs, "paused, with the jobs that were still queued");
+    }
+    Ok(())
+}
+
+/// Removes a batch's jobs from the queue, also those that workers hold.
 async fn purge_jobs(planner: &Planner, batch: &BatchId) -> Result<u64, BatchError> {
     let failed = |reason: String| BatchError::Purge { batch: batch.clone(), reason };
     let names = &planner.bus.names;

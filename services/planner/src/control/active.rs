@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 type Tokens = HashMap<BatchId, CancellationToken>;
 
-/// The batches a planner is working on, each with a token that is cancelled when the batch is.
+/// The batches a planner is working on, each with a token that is cancelled when something else is asked of the batch.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct ActiveBatches {
     tokens: Arc<Mutex<Tokens>>,
@@ -26,8 +26,8 @@ impl ActiveBatches {
         Some(ActiveBatch { batches: self.clone(), batch: batch.clone(), token })
     }
 
-    /// Cancels a batch that is being worked on; `false` when it is not.
-    pub(crate) fn cancel(&self, batch: &BatchId) -> bool {
+    /// Stops work on a batch; `false` when there is none.
+    pub(crate) fn stop(&self, batch: &BatchId) -> bool {
         match self.lock().get(batch) {
             Some(token) => {
                 token.cancel();
@@ -52,16 +52,16 @@ pub(crate) struct ActiveBatch {
 }
 
 impl ActiveBatch {
-    /// Cancelled when the batch is.
-    pub(crate) fn cancelled(&self) -> &CancellationToken {
+    /// Cancelled when the work is to stop.
+    pub(crate) fn stopped(&self) -> &CancellationToken {
         &self.token
     }
 
-    /// Ends the work. `true` when the batch was cancelled meanwhile, maybe too late for the work to notice: from here
-    /// on, [`ActiveBatches::cancel`] says that it must be seen to in another way.
+    /// Ends the work. `true` when it was stopped meanwhile, maybe too late for it to notice: from here on,
+    /// [`ActiveBatches::stop`] says that it must be seen to in another way.
     pub(crate) fn leave(self) -> bool {
         let token = self.token.clone();
-        // Removes the batch, so that no later cancel reaches the token.
+        // Removes the batch, so that no later request reaches the token.
         drop(self);
         token.is_cancelled()
     }
@@ -78,16 +78,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cancel_is_either_taken_by_the_work_or_refused() {
+    fn a_request_is_either_taken_by_the_work_or_refused() {
         let batches = ActiveBatches::default();
         let batch: BatchId = "b1".parse().unwrap();
-        assert!(!batches.cancel(&batch), "nobody works on it");
+        assert!(!batches.stop(&batch), "nobody works on it");
         let active = batches.enter(&batch).unwrap();
         assert!(batches.enter(&batch).is_none(), "one at a time");
-        assert!(batches.cancel(&batch));
-        assert!(active.cancelled().is_cancelled());
+        assert!(batches.stop(&batch));
+        assert!(active.stopped().is_cancelled());
         assert!(active.leave());
-        assert!(!batches.cancel(&batch), "nobody works on it any more");
+        assert!(!batches.stop(&batch), "nobody works on it any more");
         assert!(!batches.enter(&batch).unwrap().leave(), "a later delivery starts afresh");
     }
 }
