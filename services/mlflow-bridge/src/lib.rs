@@ -13,7 +13,7 @@
 //! - A run is in MLflow once (`batch`): it carries the tag `job_id`.
 //! - What MLflow refuses for good is in DEAD, with its words.
 //!
-//! [`run`] is the service. [`backfill`] logs a batch of the past from any [`Source`] of rows.
+//! [`run`] is the service. [`backfill()`] logs a batch of the past from any [`Source`] of rows.
 
 mod backfill;
 mod batch;
