@@ -7,6 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::server::addresses;
 use crate::{nats_server_program, wait};
 
 /// Servers of a cluster: the fewest of which one can be lost.
@@ -88,7 +89,7 @@ impl Nodes {
     /// Waits until the nodes that run agree on a leader.
     pub async fn is_ready(&self) {
         wait::eventually("the cluster to have a leader", async || {
-            let client = async_nats::connect(self.urls()).await.ok()?;
+            let client = async_nats::connect(addresses(&self.urls())).await.ok()?;
             let info = client.request("$JS.API.INFO", Default::default()).await.ok()?;
             let info: Value = serde_json::from_slice(&info.payload).ok()?;
             info.get("error").is_none().then_some(())
@@ -99,7 +100,7 @@ impl Nodes {
     /// The node that leads a stream.
     pub async fn leader(&self, stream: &str) -> usize {
         wait::eventually(&format!("{stream} to have a leader"), async || {
-            let client = async_nats::connect(self.urls()).await.ok()?;
+            let client = async_nats::connect(addresses(&self.urls())).await.ok()?;
             let info = client.request(format!("$JS.API.STREAM.INFO.{stream}"), Default::default()).await.ok()?;
             let info: Value = serde_json::from_slice(&info.payload).ok()?;
             info["cluster"]["leader"].as_str()?.strip_prefix("node-")?.parse().ok()

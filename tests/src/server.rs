@@ -127,7 +127,7 @@ impl NatsServer {
 
     /// A plain connection.
     pub async fn connect(&self) -> async_nats::Client {
-        wait::within(Duration::from_secs(10), "a connection", async_nats::connect(self.url()))
+        wait::within(Duration::from_secs(10), "a connection", async_nats::connect(addresses(&self.url())))
             .await
             .unwrap_or_else(|error| panic!("cannot connect to {}: {error}", self.url()))
     }
@@ -137,6 +137,11 @@ impl Drop for NatsServer {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Addresses out of URLs separated by commas.
+pub(crate) fn addresses(urls: &str) -> Vec<async_nats::ServerAddr> {
+    urls.split(',').map(|url| url.parse().expect("the URL of a server")).collect()
 }
 
 const LOG: &str = "nats-server.log";
