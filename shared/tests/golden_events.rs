@@ -30,10 +30,17 @@ symbols = ["AAPL", "BRK.B"]
 cash = 100000
 commission = 0.001
 [[strategy]]
-template = "sma_cross"
 fast = { from = 5, to = 15, step = 5 }
 slow = [20, 50]
 where = "fast * 3 <= slow"
+[strategy.template]
+name = "sma_cross"
+description = "Long while the fast simple moving average is above the slow one."
+where = "fast < slow"
+params = { fast = { default = 10, min = 2, max = 500 }, slow = { default = 30, min = 2, max = 500 } }
+[strategy.template.long]
+enter = "sma(close, fast) > sma(close, slow)"
+exit = "sma(close, fast) < sma(close, slow)"
 "#;
 
 const VALIDATION: &str = r#"

@@ -17,7 +17,7 @@ use crate::support::{LARGE_RUNS, Row, State, example, ledger};
 const RUNS: usize = 459;
 
 #[tokio::test]
-async fn the_quickstart_is_what_the_engine_alone_computes_with_any_slots_and_shards() {
+async fn the_quickstart_is_what_the_engine_alone_computes_with_any_slots_shards_and_vector_units() {
     let state = State::new();
     let quickstart = example("quickstart.toml");
     let report = state.run(&quickstart, "quickstart", &[]).await.json();
@@ -33,10 +33,12 @@ async fn the_quickstart_is_what_the_engine_alone_computes_with_any_slots_and_sha
         expected.check(run, row);
     }
 
-    for (slots, shard_runs) in [("1", None), ("2", None), ("1", Some("7")), ("2", Some("1"))] {
-        let batch = format!("slots-{slots}-shards-of-{}", shard_runs.unwrap_or("any"));
+    // With what this machine has of the vector units named; each of them gives the same bits.
+    let ways = [("1", None, "scalar"), ("2", None, "avx2"), ("1", Some("7"), "avx512"), ("2", Some("1"), "scalar")];
+    for (slots, shard_runs, simd) in ways {
+        let batch = format!("slots-{slots}-shards-of-{}-{simd}", shard_runs.unwrap_or("any"));
         let id = ["run", "examples/quickstart.toml", "--batch", &batch, "--slots", slots, "--output", "json"];
-        let run = state.jetsweep(&id);
+        let run = state.jetsweep(&id).env("JETSWEEP_SIMD", simd);
         let run = match shard_runs {
             Some(runs) => run.env("JETSWEEP_PLANNER__SHARD_RUNS", runs),
             None => run,

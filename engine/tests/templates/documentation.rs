@@ -53,6 +53,17 @@ fn every_built_in_template_is_documented_with_its_rules() {
     assert_eq!(documented.into_iter().map(without_source).collect::<Vec<_>>(), expected);
 }
 
+#[test]
+fn built_in_templates_with_short_rules_are_named() {
+    let text = std::fs::read_to_string(Path::new(ENGINE).join("../docs/templates.md")).unwrap();
+    let (_, sentence) = text.split_once("These also have rules for short positions").expect("the sentence");
+    let sentence = sentence.split_once("\n\n").unwrap().0;
+    for template in builtins() {
+        let is_named = sentence.contains(&code(template.name()));
+        assert_eq!(is_named, template.short().is_some(), "{}", template.name());
+    }
+}
+
 /// Name, rule to enter, rule to exit and defaults.
 fn row_of(template: &Template) -> Vec<String> {
     let rules = template.long().unwrap();

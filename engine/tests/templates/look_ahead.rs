@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jetsweep_engine::backtest::{self, RunFailure};
 use jetsweep_engine::bars::{Bars, BarsColumns};
-use jetsweep_engine::execution::{AtrDistance, EndPolicy, Execution, Fill};
+use jetsweep_engine::execution::{AtrDistance, Direction, EndPolicy, Execution, Fill};
 use jetsweep_engine::lookahead::{Decision, Decisions, LookAhead, check, check_decisions};
 use jetsweep_engine::mask::Mask;
 use jetsweep_engine::simulation::{Signals, Trade, replay};
@@ -73,6 +73,8 @@ proptest! {
         for template in builtins() {
             let values: Vec<f64> =
                 template.params().values().zip(&shares).map(|(parameter, share)| value(parameter, *share)).collect();
+            let direction = if template.short().is_some() { Direction::Both } else { Direction::Long };
+            let rules = Execution { direction, ..rules.clone() };
             let strategy = backtest::Strategy::new(&template, &rules).unwrap();
             match check(&strategy, &bars, &values) {
                 // Without `where`, the difference of two periods may be none.

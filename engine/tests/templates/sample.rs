@@ -6,8 +6,9 @@ use std::sync::Arc;
 use jetsweep_engine::backtest::Strategy;
 use jetsweep_engine::bars::Bars;
 use jetsweep_engine::columns::Columns;
-use jetsweep_engine::execution::Execution;
+use jetsweep_engine::execution::{Direction, Execution};
 use jetsweep_engine::metrics::Metric;
+use jetsweep_engine::simulation::Side;
 use jetsweep_engine::template::{Template, builtin, builtins};
 
 const SYMBOLS: [&str; 9] = ["AAPL", "AIG", "BAC", "EEM", "GOOG", "GOOGL", "IBM", "IWM", "SPY"];
@@ -38,6 +39,25 @@ fn built_in_templates_trade_with_their_defaults() {
             let holds = template.name() == "buy_and_hold";
             assert!(symbol != "SPY" || holds || closed >= 10.0, "SPY {}: {closed} trades", template.name());
         }
+    }
+}
+
+#[test]
+fn built_in_templates_with_short_rules_take_both_sides() {
+    let both = Execution { direction: Direction::Both, commission: 0.001, ..Execution::default() };
+    let mut columns = Columns::new(sample("SPY"), BUDGET);
+    let two_sided: Vec<Template> = builtins().into_iter().filter(|template| template.short().is_some()).collect();
+    assert!(two_sided.len() >= 15, "{}", two_sided.len());
+    for template in two_sided {
+        let trades = |execution: &Execution, columns: &mut Columns| {
+            Strategy::new(&template, execution).unwrap().replay(columns, &defaults(&template)).unwrap().trades
+        };
+        let trades_both = trades(&both, &mut columns);
+        for side in [Side::Long, Side::Short] {
+            assert!(trades_both.iter().any(|trade| trade.side == side), "{} never is {side:?}", template.name());
+        }
+        let short = trades(&Execution { direction: Direction::Short, ..both.clone() }, &mut columns);
+        assert!(!short.is_empty() && short.iter().all(|trade| trade.side == Side::Short), "{}", template.name());
     }
 }
 

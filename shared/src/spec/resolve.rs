@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use jetsweep_engine::execution::{Direction, Execution};
 use jetsweep_engine::problem::Problem;
 use jiff::civil::Date;
 
@@ -11,7 +12,7 @@ use super::reader::{Problems, Section, quote};
 use super::strategy;
 use super::tree::{Table, Value};
 use super::validation;
-use super::{DataRef, ResolvedSpec};
+use super::{DataRef, ResolvedSpec, StrategySpec};
 use crate::ids::{Priority, Symbol};
 
 /// Name of a sweep whose spec gives none.
@@ -61,6 +62,8 @@ impl SpecDocument {
         let validation = validation::read(top, &mut problems);
         let strategies = strategy::read_all(top, &mut problems);
 
+        directions(&execution, &strategies, &mut problems);
+
         let (Some(data), true) = (data, problems.is_empty()) else { return Err(problems.into_vec()) };
         let resolved = ResolvedSpec { name, data, symbols, asset_class, strategies, execution, validation };
         let bytes = resolved.canonical_json().len();
@@ -72,6 +75,24 @@ impl SpecDocument {
             return Err(vec![Problem::new("", message)]);
         }
         Ok(resolved)
+    }
+}
+
+/// Every strategy must have rules for the positions that may be taken.
+fn directions(execution: &Execution, strategies: &[StrategySpec], problems: &mut Problems) {
+    let wants_long = execution.direction != Direction::Short;
+    let wants_short = execution.direction != Direction::Long;
+    for (index, strategy) in strategies.iter().enumerate() {
+        let template = &strategy.template;
+        let sides = [("long", wants_long, template.long()), ("short", wants_short, template.short())];
+        for (side, _, _) in sides.into_iter().filter(|(_, wanted, rules)| *wanted && rules.is_none()) {
+            let message = format!(
+                "needs [{side}] rules, which {} (strategy[{index}]) does not have: leave the strategy out, or give it a \
+                 template that has them",
+                strategy.name
+            );
+            problems.add("execution.direction", message);
+        }
     }
 }
 

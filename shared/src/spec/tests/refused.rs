@@ -61,6 +61,14 @@ fn unknown_keys_at_every_level() {
 }
 
 #[test]
+fn directions_without_rules() {
+    let both = format!(
+        "{DATA}{UNIVERSE}[execution]\ndirection = \"both\"\n{STRATEGY}[[strategy]]\ntemplate = \"buy_and_hold\"\n"
+    );
+    insta::assert_snapshot!(report(both), @"");
+}
+
+#[test]
 fn validation_that_says_nothing_or_too_much() {
     let validation = |text: &str| report(format!("{DATA}{UNIVERSE}{STRATEGY}[validation]\n{text}"));
     insta::assert_snapshot!(validation("purge = 5"), @r#"
