@@ -20,8 +20,11 @@ pub const FILE_NAME: &str = "jetsweep.toml";
 /// Variables with this prefix are configuration.
 const ENV_PREFIX: &str = "JETSWEEP_";
 
-/// The one variable with the prefix that is none: it names the file, as `--config` does.
+/// Names the configuration file, as `--config` does: no key of it.
 const ENV_FILE: &str = "JETSWEEP_CONFIG";
+
+/// Chooses among the vector units, which is the engine's to read: no key of the configuration.
+const ENV_SIMD: &str = "JETSWEEP_SIMD";
 
 /// MLflow's own variables, which its users have set already, and the keys they stand for. Ours win over them.
 const ENV_MLFLOW: [(&str, &str); 5] = [
@@ -329,7 +332,7 @@ fn walk(outer: &str, table: &Table, visit: &mut impl FnMut(&str, &Node)) {
 fn env_settings(env: &[(String, String)], problems: &mut Vec<Problem>) -> Vec<Setting> {
     let mut settings = Vec::new();
     for (variable, text) in env {
-        let ours = variable.strip_prefix(ENV_PREFIX).filter(|_| variable != ENV_FILE);
+        let ours = variable.strip_prefix(ENV_PREFIX).filter(|_| ![ENV_FILE, ENV_SIMD].contains(&variable.as_str()));
         let Some(name) = ours.filter(|_| !variable.starts_with(ENV_TEST_PREFIX)) else { continue };
         let path = name.to_lowercase().replace("__", ".");
         let origin = Origin::Env { variable: variable.clone() };

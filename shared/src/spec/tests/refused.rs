@@ -65,7 +65,10 @@ fn directions_without_rules() {
     let both = format!(
         "{DATA}{UNIVERSE}[execution]\ndirection = \"both\"\n{STRATEGY}[[strategy]]\ntemplate = \"buy_and_hold\"\n"
     );
-    insta::assert_snapshot!(report(both), @"");
+    insta::assert_snapshot!(report(both), @r#"
+    spec.toml: 1 problem
+      spec.toml:6: execution.direction: needs [short] rules, which buy_and_hold (strategy[1]) does not have: leave the strategy out, or give it a template that has them
+    "#);
 }
 
 #[test]
@@ -376,6 +379,6 @@ fn strategies_too_large_for_a_job() {
     let values = (2..20_000).map(|i| format!("{}", 2.0 + f64::from(i) / 10_000.0)).collect::<Vec<_>>().join(",");
     insta::assert_snapshot!(strategies(&format!("[[strategy]]\ntemplate = \"bollinger_reversion\"\nk = [{values}]\n")), @r"
     spec.toml: 1 problem
-      spec.toml:5: strategy[0]: has 178481 bytes with its template and axes, at most 49152 fit into a job: write long lists of values as ranges, or split the strategy
+      spec.toml:5: strategy[0]: has 178586 bytes with its template and axes, at most 49152 fit into a job: write long lists of values as ranges, or split the strategy
     ");
 }
