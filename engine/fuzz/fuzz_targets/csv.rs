@@ -4,12 +4,15 @@
 use std::fmt::Write;
 use std::io::{self, Read};
 
-use jetsweep_engine::bars::Bars;
+use jetsweep_engine::bars::{Bars, BarsError};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let read = Bars::read_csv(bytes, "fuzz.csv");
-    assert_eq!(read, Bars::read_csv(OneByOne(bytes), "fuzz.csv"), "however a file arrives, it is the same");
+    // Errors by their words: one about NaN holds it, which is not equal to itself.
+    let words = |read: &Result<Bars, BarsError>| read.clone().map_err(|error| error.to_string());
+    let slowly = Bars::read_csv(OneByOne(bytes), "fuzz.csv");
+    assert_eq!(words(&read), words(&slowly), "however a file arrives, it is the same");
     match read {
         Ok(bars) => {
             check(&bars);
