@@ -101,7 +101,7 @@ pub(crate) struct Database {
 impl Database {
     /// Opens the file for writing, creating it and its tables when it is not there.
     ///
-    /// Nothing that runs on it afterwards can reach other files or change its settings.
+    /// Nothing that runs on it afterwards can reach files outside of [`exports_folder`] or change its settings.
     pub(crate) fn open_for_writing(path: &Path, resources: Resources) -> Result<Self, DatabaseError> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)
@@ -110,8 +110,12 @@ impl Database {
         let registration = Arc::new(Registration::new(path, Use::Writing)?);
         let connection = open(path, read_write(resources)?)?;
         schema::create_or_check(&connection, path)?;
+        let exports = exports_folder(path).display().to_string().replace('\'', "''");
         connection
-            .execute_batch("SET enable_external_access = false; SET lock_configuration = true;")
+            .execute_batch(&format!(
+                "SET allowed_directories = ['{exports}']; SET enable_external_access = false; \
+                 SET lock_configuration = true;"
+            ))
             .map_err(DatabaseError::sql("shut DuckDB off from other files"))?;
         Ok(Self { connection, path: path.to_owned(), registration })
     }
@@ -168,6 +172,12 @@ impl WholeFile {
         schema::create_or_check(&connection, path)?;
         Ok(Self { connection, _registration: registration })
     }
+}
+
+/// The one folder in which whoever has the database open for writing may make files: those it exports.
+pub(crate) fn exports_folder(database: &Path) -> PathBuf {
+    let absolute = std::path::absolute(database).unwrap_or_else(|_| database.to_owned());
+    absolute.with_file_name("exports")
 }
 
 fn read_write(resources: Resources) -> Result<Config, DatabaseError> {

@@ -88,7 +88,7 @@ async fn make(folder: &Path, queries: &Queries, payload: &Bytes) -> Result<Made,
         ExportFormat::Json => Format::JsonLines,
     };
     let database = queries.connect().map_err(|error| unavailable(error.to_string()))?;
-    let made = tempfile::Builder::new().prefix(".export-").tempdir_in(folder);
+    let made = std::fs::create_dir_all(folder).and_then(|()| tempfile::tempdir_in(folder));
     let made = made.map_err(|error| unavailable(format!("failed to make a folder for the file: {error}")))?;
     let file = made.path().join("rows");
     let writing = tokio::task::spawn_blocking({

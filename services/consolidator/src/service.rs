@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::database::exports_folder;
 use crate::exports;
 use crate::ingest::{self, Extent};
 use crate::progress::Views;
@@ -86,8 +87,7 @@ async fn serve(config: &Config, bus: Bus, store: Store, shutdown: CancellationTo
     let keep = config.consolidator.results_retention();
     let retention = Retention::new(bus.clone(), store.connect()?, keep, deleted.clone());
     let endpoint = query::Endpoint::open(&bus).await.map_err(ConsolidatorError::Endpoint)?;
-    let folder = store.path().parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(std::path::Path::new(".")).to_owned();
+    let folder = exports_folder(store.path());
     let exports = exports::Endpoint::open(&bus, endpoint.service(), query::ROLE, folder).await;
     let exports = exports.map_err(ConsolidatorError::Endpoint)?;
     tracing::info!(
