@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
 
 use duckdb::Connection;
 use jetsweep_shared::bus::{Auth, Bus};
@@ -11,7 +10,6 @@ use jetsweep_shared::ids::BatchId;
 use jetsweep_shared::subjects::Names;
 use jiff::Timestamp;
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::database::{DatabaseError, Resources, WholeFile};
@@ -77,19 +75,11 @@ async fn read_log(
         bus: bus.clone(),
         runtime: Handle::current(),
         views: Views::default(),
-        limits: Limits {
-            rows: usize::try_from(config.consolidator.commit_rows).unwrap_or(usize::MAX),
-            interval: config.consolidator.commit_interval(),
-        },
+        limits: Limits::from(&config.consolidator),
         keeps_rejected: false,
         shutdown: stop.clone(),
     };
-    let (entries, to_write) = mpsc::channel();
-    let (ended, writer_ended) = oneshot::channel();
-    let write = move || {
-        let _ = ended.send(writer.run(&to_write));
-    };
-    std::thread::Builder::new().name("writer".to_owned()).spawn(write).map_err(ConsolidatorError::Thread)?;
+    let (entries, writer_ended) = writer.start().map_err(ConsolidatorError::Thread)?;
     ingest::run(bus, None, Extent::WhatIsThere, entries, stop).await;
     writer_ended.await.unwrap_or(Err(WriterError::Gone))?;
     if shutdown.is_cancelled() {

@@ -1,13 +1,13 @@
 //! The consolidator as a service.
 
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 
 use jetsweep_shared::bus::{Auth, Bus, BusError};
 use jetsweep_shared::config::Config;
 use jetsweep_shared::subjects::{InvalidNamespace, Names};
 use jetsweep_shared::topology::{self, TopologyError, Tuning};
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::database::exports_folder;
@@ -105,20 +105,11 @@ async fn serve(config: &Config, bus: Bus, store: Store, shutdown: CancellationTo
         bus: bus.clone(),
         runtime: Handle::current(),
         views: views.clone(),
-        limits: Limits {
-            rows: usize::try_from(config.consolidator.commit_rows).unwrap_or(usize::MAX),
-            interval: config.consolidator.commit_interval(),
-        },
+        limits: Limits::from(&config.consolidator),
         keeps_rejected: true,
         shutdown: stop.clone(),
     };
-    let (entries, to_write) = mpsc::channel();
-    let (ended, writer_ended) = oneshot::channel();
-    let write = move || {
-        // Whoever waited for the end may be gone; then nobody is left to tell.
-        let _ = ended.send(writer.run(&to_write));
-    };
-    std::thread::Builder::new().name("writer".to_owned()).spawn(write).map_err(ConsolidatorError::Thread)?;
+    let (entries, writer_ended) = writer.start().map_err(ConsolidatorError::Thread)?;
 
     let ingest = tokio::spawn(ingest::run(bus.clone(), start, Extent::Everything, entries, stop.clone()));
     let progress = tokio::spawn(views.clone().run(bus.clone(), stored, stop.clone()));

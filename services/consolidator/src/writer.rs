@@ -1,13 +1,15 @@
 //! The thread that writes: takes events in order, groups them, commits.
 
+use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jetsweep_shared::bus::{Bus, BusError};
+use jetsweep_shared::config::ConsolidatorConfig;
 use tokio::runtime::Handle;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::dead;
@@ -73,6 +75,12 @@ pub(crate) struct Limits {
     pub(crate) interval: Duration,
 }
 
+impl From<&ConsolidatorConfig> for Limits {
+    fn from(config: &ConsolidatorConfig) -> Self {
+        Self { rows: usize::try_from(config.commit_rows).unwrap_or(usize::MAX), interval: config.commit_interval() }
+    }
+}
+
 /// The writer's side of everything.
 pub(crate) struct Writer {
     pub(crate) store: Store,
@@ -94,9 +102,24 @@ enum Next {
     Stop,
 }
 
+/// How a writer ended, once it has.
+pub(crate) type End = oneshot::Receiver<Result<(), WriterError>>;
+
 impl Writer {
+    /// Starts writing on a thread of its own. Returns where entries go, and where its end is told.
+    pub(crate) fn start(self) -> io::Result<(Sender<Entry>, End)> {
+        let (entries, to_write) = mpsc::channel();
+        let (ended, end) = oneshot::channel();
+        let write = move || {
+            // Whoever waited for the end may be gone; then nobody is left to tell.
+            let _ = ended.send(self.run(&to_write));
+        };
+        std::thread::Builder::new().name("writer".to_owned()).spawn(write)?;
+        Ok((entries, end))
+    }
+
     /// Takes entries until there are no more, then commits what is in hand.
-    pub(crate) fn run(mut self, entries: &Receiver<Entry>) -> Result<(), WriterError> {
+    fn run(mut self, entries: &Receiver<Entry>) -> Result<(), WriterError> {
         let mut group_since: Option<Instant> = None;
         let mut rooms: Vec<OwnedSemaphorePermit> = Vec::new();
         let mut abandoned: Option<Arc<Source>> = None;
