@@ -73,6 +73,10 @@ async fn a_stream_that_is_deleted_and_made_anew_loses_no_row() {
     // The next service to start makes it again.
     cluster.kill("worker").await;
     cluster.serve("worker", "worker");
+    jetsweep_tests::eventually("the stream to be made again", async || {
+        jetstream.get_stream("JETSWEEP_RESULTS").await.ok().map(drop)
+    })
+    .await;
     cluster.submit(Sweep::Small, "new", &[]).await;
     cluster.is_whole(Sweep::Small, "new").await;
     cluster.is_whole(Sweep::Small, "old").await;
