@@ -9,6 +9,7 @@ mod kills;
 mod kills_of_services;
 mod quickstart;
 mod refusals;
+mod ruin;
 mod sql;
 mod support;
 mod topology;

@@ -199,7 +199,7 @@ impl BatchLog {
         }
         mlflow.end_run(&run.run_id, record::status(row), row.end_ms()).await?;
         run.is_complete = true;
-        run.has_failed = !row.has_succeeded();
+        run.has_failed = !row.has_metrics();
         self.lock().logged.insert(row.run, run);
         Ok(())
     }
@@ -235,7 +235,7 @@ impl BatchLog {
         row: &RunRow,
     ) -> Result<(Vec<details::File>, Option<String>), LogError> {
         let mut files = vec![details::row_file(row)];
-        if !row.has_succeeded() {
+        if !row.has_metrics() {
             return Ok((files, None));
         }
         let lacking = match self.replay_request(row) {

@@ -53,7 +53,7 @@ pub(crate) fn tags(row: &RunRow, parent: &str) -> Vec<Tag> {
     ];
     tags.extend(row.data_digest.as_ref().map(|digest| Tag::new("data_digest", digest)));
     match &row.end {
-        End::Succeeded => {
+        End::Succeeded | End::Ruined => {
             let undefined = row.undefined();
             if !undefined.is_empty() {
                 tags.push(Tag::new("undefined_metrics", undefined.join(", ")));
@@ -84,7 +84,7 @@ pub(crate) fn metrics(row: &RunRow) -> Vec<Metric> {
 
 /// How it ended, in MLflow's words.
 pub(crate) fn status(row: &RunRow) -> &'static str {
-    if row.has_succeeded() { "FINISHED" } else { "FAILED" }
+    if row.has_metrics() { "FINISHED" } else { "FAILED" }
 }
 
 /// What it was computed from, if its bars could be read.
@@ -112,7 +112,7 @@ fn note(row: &RunRow) -> String {
     // Writing to a string cannot fail.
     let _ = writeln!(note, "**{title}**: run {run} of batch `{batch}`\n");
     match &row.end {
-        End::Succeeded => {
+        End::Succeeded | End::Ruined => {
             let _ = writeln!(note, "| metric | value |\n|---|---|");
             for metric in TOLD {
                 let value = row.get(metric).map_or("undefined".to_owned(), |value| format!("{value:.4}"));

@@ -14,6 +14,8 @@ use crate::names;
 pub(crate) enum End {
     /// It has metrics.
     Succeeded,
+    /// It has metrics, and lost everything.
+    Ruined,
     /// It failed by itself, or its job was given up on (`dead`).
     Failed { status: &'static str, code: String, message: String },
 }
@@ -62,13 +64,14 @@ impl RunRow {
                 Some(failed) => {
                     End::Failed { status: "failed", code: failed.code.clone(), message: failed.message.clone() }
                 }
+                None if result.is_ruined(index) => End::Ruined,
                 None => End::Succeeded,
             },
         };
-        let succeeded = end == End::Succeeded;
+        let has_metrics = matches!(end, End::Succeeded | End::Ruined);
         let value = |metric: &Metric| {
             let value = result.metrics.get(metric.name())?.get(index).copied().flatten()?;
-            (succeeded && value.is_finite()).then_some((*metric, value))
+            (has_metrics && value.is_finite()).then_some((*metric, value))
         };
         let blocks = |rows: &[[f64; 16]]| rows.get(index).filter(|_| succeeded).map(|blocks| blocks.to_vec());
         Self {
@@ -103,6 +106,7 @@ impl RunRow {
         };
         let end = match text("status")?.as_str() {
             "succeeded" => End::Succeeded,
+            "ruined" => End::Ruined,
             "dead" => failed("dead"),
             _ => failed("failed"),
         };
@@ -130,8 +134,8 @@ impl RunRow {
     }
 
     /// Whether it has metrics.
-    pub(crate) fn has_succeeded(&self) -> bool {
-        self.end == End::Succeeded
+    pub(crate) fn has_metrics(&self) -> bool {
+        matches!(self.end, End::Succeeded | End::Ruined)
     }
 
     /// When its shard was done, in milliseconds since 1970.
@@ -161,6 +165,7 @@ impl RunRow {
         let mut put = |name: &str, value: Value| row.insert(name.to_owned(), value);
         let (status, code, message) = match &self.end {
             End::Succeeded => ("succeeded", None, None),
+            End::Ruined => ("ruined", None, None),
             End::Failed { status, code, message } => (*status, Some(code.as_str()), Some(message.as_str())),
         };
         let params = self.params.iter().map(|(name, value)| (name.clone(), json_number(&names::number(*value))));

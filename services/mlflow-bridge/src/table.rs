@@ -59,7 +59,7 @@ pub(crate) fn rows_sql(batch: &BatchId, runs: &[u64]) -> String {
 pub(crate) fn best_sql(batch: &BatchId, rank_by: Metric, count: u32) -> String {
     let (of, metric) = (of_batch(batch), rank_by.name());
     format!(
-        "SELECT * FROM backtest_results WHERE {of} AND status = 'succeeded' AND {metric} IS NOT NULL
+        "SELECT * FROM backtest_results WHERE {of} AND error_code IS NULL AND {metric} IS NOT NULL
          ORDER BY {metric} DESC, run LIMIT {count}"
     )
 }
@@ -79,7 +79,7 @@ pub(crate) fn failed_samples_sql(batch: &BatchId) -> String {
     format!(
         "SELECT * EXCLUDE (nth) FROM (
              SELECT *, row_number() OVER (PARTITION BY error_code ORDER BY run) AS nth
-             FROM backtest_results WHERE {} AND status <> 'succeeded')
+             FROM backtest_results WHERE {} AND error_code IS NOT NULL)
          ORDER BY nth, error_code, run LIMIT {FAILED_SAMPLES}",
         of_batch(batch)
     )
@@ -90,7 +90,7 @@ pub(crate) fn failures_sql(batch: &BatchId) -> String {
     format!(
         "SELECT status, error_code AS code, count(*) AS runs, count(DISTINCT symbol) AS symbols,
              min(run) AS first_run, arg_min(error_message, run) AS first_message
-         FROM backtest_results WHERE {} AND status <> 'succeeded'
+         FROM backtest_results WHERE {} AND error_code IS NOT NULL
          GROUP BY status, error_code ORDER BY runs DESC, status, code LIMIT 100",
         of_batch(batch)
     )
@@ -103,7 +103,7 @@ pub(crate) fn statistics_sql(batch: &BatchId) -> String {
         STATISTICS.map(|(statistic, sql)| format!("{} AS {name}__{statistic}", sql.replace("{}", name)))
     });
     let columns = columns.collect::<Vec<_>>().join(", ");
-    format!("SELECT {columns} FROM backtest_results WHERE {} AND status = 'succeeded'", of_batch(batch))
+    format!("SELECT {columns} FROM backtest_results WHERE {} AND error_code IS NULL", of_batch(batch))
 }
 
 /// The statistics of a metric, by name, from the row of [`statistics_sql`].
@@ -124,7 +124,7 @@ pub(crate) fn heatmap_sql(batch: &BatchId, strategy: &str, x: &str, y: &str, met
     let (of, strategy, x, y, metric) = (of_batch(batch), quoted(strategy), param(x), param(y), metric.name());
     format!(
         "SELECT {x} AS x, {y} AS y, median({metric}) AS value
-         FROM backtest_results WHERE {of} AND strategy = {strategy} AND status = 'succeeded' GROUP BY ALL ORDER BY ALL"
+         FROM backtest_results WHERE {of} AND strategy = {strategy} AND error_code IS NULL GROUP BY ALL ORDER BY ALL"
     )
 }
 
@@ -133,7 +133,7 @@ pub(crate) fn universe_sql(batch: &BatchId, metric: Metric) -> String {
     let (of, metric) = (of_batch(batch), metric.name());
     format!(
         "SELECT strategy AS x, symbol AS y, max({metric}) AS value
-         FROM backtest_results WHERE {of} AND status = 'succeeded' GROUP BY ALL ORDER BY ALL"
+         FROM backtest_results WHERE {of} AND error_code IS NULL GROUP BY ALL ORDER BY ALL"
     )
 }
 

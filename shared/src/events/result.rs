@@ -1,7 +1,7 @@
 //! The message that answers a job.
 
 use indexmap::IndexMap;
-use jetsweep_engine::metrics::BLOCKS;
+use jetsweep_engine::metrics::{BLOCKS, Metric};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -107,6 +107,12 @@ pub struct ShardResult {
 impl ShardResult {
     /// Largest result the planner aims for, in bytes of JSON.
     pub const TARGET_BYTES: usize = 512 * 1024;
+
+    /// Whether the run at `index` of these was computed and lost everything. A short position can; a long one cannot.
+    pub fn is_ruined(&self, index: usize) -> bool {
+        let equity = self.metrics.get(Metric::FinalEquity.name()).and_then(|column| *column.get(index)?);
+        equity.is_some_and(|equity| equity <= 0.0)
+    }
 }
 
 impl Event for ShardResult {

@@ -1,4 +1,4 @@
-//! Views for the questions everyone asks.
+//! Views for the questions everyone asks. A run without an `error_code` has metrics, be it `succeeded` or `ruined`.
 
 /// The views, each replacing what was there under its name.
 ///
@@ -16,8 +16,9 @@ pub(super) fn sql() -> String {
             "CREATE OR REPLACE VIEW {view} AS
              SELECT batch_id, {by},
                  count(*) AS runs,
-                 count(*) FILTER (WHERE status = 'succeeded') AS succeeded,
-                 count(*) FILTER (WHERE status <> 'succeeded') AS without_metrics,
+                 count(*) FILTER (WHERE error_code IS NULL) AS succeeded,
+                 count(*) FILTER (WHERE status = 'ruined') AS ruined,
+                 count(*) FILTER (WHERE error_code IS NOT NULL) AS without_metrics,
                  count(*) FILTER (WHERE trade_count = 0) AS without_trades,
                  median(sharpe) AS median_sharpe,
                  max(sharpe) AS best_sharpe,
@@ -39,7 +40,7 @@ pub(super) fn sql() -> String {
     };
     let best = "CREATE OR REPLACE VIEW best_runs AS
          SELECT * FROM backtest_results
-         WHERE status = 'succeeded'
+         WHERE error_code IS NULL
          QUALIFY row_number() OVER (
              PARTITION BY batch_id, symbol, strategy ORDER BY sharpe DESC NULLS LAST, run
          ) = 1;\n";
@@ -47,7 +48,7 @@ pub(super) fn sql() -> String {
          SELECT batch_id, status, error_code, count(*) AS runs, count(DISTINCT symbol) AS symbols,
              arg_min(symbol, run) AS first_symbol, arg_min(error_message, run) AS first_message
          FROM backtest_results
-         WHERE status <> 'succeeded'
+         WHERE error_code IS NOT NULL
          GROUP BY batch_id, status, error_code;\n";
     let versus = "CREATE OR REPLACE VIEW versus_benchmark AS
          SELECT r.batch_id, r.run, r.symbol, r.strategy, r.params,
@@ -56,7 +57,7 @@ pub(super) fn sql() -> String {
              r.max_drawdown, b.max_drawdown AS benchmark_drawdown
          FROM backtest_results r LEFT JOIN benchmarks b
              ON b.batch_id = r.batch_id AND b.symbol = r.symbol AND b.segment = 'full'
-         WHERE r.status = 'succeeded';\n";
+         WHERE r.error_code IS NULL;\n";
     let walk_forward = "CREATE OR REPLACE VIEW walk_forward AS
          WITH chosen AS (
              SELECT * FROM window_results WHERE segment = 'train'

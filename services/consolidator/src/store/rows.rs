@@ -72,13 +72,15 @@ impl Default for Rows {
 #[derive(Clone, Copy)]
 pub(super) enum End<'a> {
     Succeeded,
+    /// Succeeded, and lost everything.
+    Ruined,
     Failed(&'a RunsFailed),
     Dead { code: &'a str, message: &'a str },
 }
 
 impl End<'_> {
-    pub(super) fn succeeded(self) -> bool {
-        matches!(self, Self::Succeeded)
+    pub(super) fn has_metrics(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Ruined)
     }
 }
 
@@ -93,7 +95,7 @@ impl Rows {
         self.push_names(result, count);
         self.push_params(result, batch, shard, count);
         self.push_ends(ends);
-        self.metrics.push(&result.metrics, ends.iter().enumerate().map(|(row, end)| end.succeeded().then_some(row)));
+        self.metrics.push(&result.metrics, ends.iter().enumerate().map(|(row, end)| end.has_metrics().then_some(row)));
         push_blocks(&mut self.block_returns, &result.block_returns, ends);
         push_blocks(&mut self.block_squares, &result.block_squares, ends);
         for index in 0..count {
@@ -134,6 +136,7 @@ impl Rows {
         for end in ends {
             let (status, code, message) = match end {
                 End::Succeeded => ("succeeded", None, None),
+                End::Ruined => ("ruined", None, None),
                 End::Failed(failed) => ("failed", Some(failed.code.as_str()), Some(failed.message.as_str())),
                 End::Dead { code, message } => ("dead", Some(*code), Some(*message)),
             };
@@ -199,7 +202,8 @@ pub(super) fn ends(result: &ShardResult) -> Vec<End<'_>> {
     if let Outcome::Dead { code, message } = &result.outcome {
         return vec![End::Dead { code, message }; count];
     }
-    let mut ends = vec![End::Succeeded; count];
+    let computed = |run| if result.is_ruined(run) { End::Ruined } else { End::Succeeded };
+    let mut ends: Vec<_> = (0..count).map(computed).collect();
     for failed in &result.failed {
         let first = (failed.runs.start - result.runs.start) as usize;
         for end in &mut ends[first..first + failed.runs.count as usize] {
@@ -213,7 +217,7 @@ pub(super) fn tally(ends: &[End<'_>]) -> Counts {
     let mut counts = Counts::default();
     for end in ends {
         match end {
-            End::Succeeded => counts.succeeded += 1,
+            End::Succeeded | End::Ruined => counts.succeeded += 1,
             End::Failed(_) => counts.failed += 1,
             End::Dead { .. } => counts.dead += 1,
         }
@@ -224,7 +228,7 @@ pub(super) fn tally(ends: &[End<'_>]) -> Counts {
 fn push_blocks(column: &mut FixedSizeListBuilder<Float64Builder>, rows: &[[f64; BLOCKS]], ends: &[End<'_>]) {
     for (index, end) in ends.iter().enumerate() {
         match (end, rows.get(index)) {
-            (End::Succeeded, Some(blocks)) => {
+            (end, Some(blocks)) if end.has_metrics() => {
                 for block in blocks {
                     column.values().append_option(Some(*block).filter(|value| value.is_finite()));
                 }

@@ -59,12 +59,12 @@ impl WindowRows {
         self.len
     }
 
-    /// Adds a row for each segment of each run that succeeded.
+    /// Adds a row for each segment of each run with metrics.
     pub(super) fn push(&mut self, result: &ShardResult, ends: &[End<'_>]) {
         let Some(windows) = &result.windows else { return };
         let segments = windows.windows.len();
-        let succeeded = || (0..ends.len()).filter(|run| ends[*run].succeeded());
-        for run in succeeded() {
+        let with_metrics = || (0..ends.len()).filter(|run| ends[*run].has_metrics());
+        for run in with_metrics() {
             for window in &windows.windows {
                 self.batch_id.append_value(result.batch_id.as_str());
                 self.run.append_value((result.runs.start + run as u64) as i64);
@@ -75,7 +75,7 @@ impl WindowRows {
                 self.len += 1;
             }
         }
-        self.metrics.push(&windows.metrics, succeeded().flat_map(|run| run * segments..(run + 1) * segments).map(Some));
+        self.metrics.push(&windows.metrics, with_metrics().flat_map(|run| run * segments..(run + 1) * segments).map(Some));
     }
 
     /// The rows as they are appended; none remain here.

@@ -163,7 +163,7 @@ pub(super) fn standing(connection: &Connection, batch: &Batch, runs: RunRange) -
     }
     let read = || -> duckdb::Result<Counts> {
         let (succeeded, failed, dead) = connection.query_row(
-            "SELECT count(*) FILTER (WHERE status = 'succeeded'), count(*) FILTER (WHERE status = 'failed'),
+            "SELECT count(*) FILTER (WHERE error_code IS NULL), count(*) FILTER (WHERE status = 'failed'),
                  count(*) FILTER (WHERE status = 'dead')
              FROM backtest_results WHERE batch_id = ? AND run >= ? AND run < ?",
             params![batch.id().as_str(), runs.start, runs.end()],

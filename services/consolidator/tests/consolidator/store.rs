@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jetsweep_consolidator::store::{Applied, Rejection, Source, Store};
 use jetsweep_consolidator::{DatabaseError, LogEvent};
 use jetsweep_shared::events::BatchState;
+use serde_json::Value;
 
 use crate::support::{
     RUNS, SHARDS, assert_row, begin, begin_event, cancelled, dead, resources, result, result_event, rows, sealed,
@@ -116,6 +117,30 @@ fn order_and_duplicates_change_nothing() {
     assert_eq!(value(&path, "SELECT count(*) FROM backtest_results"), RUNS);
     assert_eq!(value(&path, "SELECT count(DISTINCT run) FROM backtest_results"), RUNS);
     assert_eq!(value(&path, "SELECT count(*) FROM shards"), SHARDS);
+}
+
+#[test]
+fn ruined_runs_have_metrics_and_count_as_succeeded() {
+    let (_folder, path) = place();
+    let begin = begin("b", 0);
+    let mut store = Store::open(&path, resources()).unwrap();
+    let mut ruining = with_windows(result(&begin, 0));
+    ruining.metrics["final_equity"][2] = Some(0.0);
+    ruining.metrics["total_return"][2] = Some(-1.0);
+    write(&mut store, [begin_event(&begin), result_event(ruining)]);
+    let status = store.statuses().unwrap().remove(0);
+    assert_eq!((status.succeeded, status.done()), (4, 4));
+    drop(store);
+
+    let stored = rows(&path, "SELECT status, error_code, total_return FROM backtest_results ORDER BY run");
+    let statuses: Vec<_> = stored.iter().map(|row| row["status"].as_str().unwrap()).collect();
+    assert_eq!(statuses, ["succeeded", "succeeded", "ruined", "succeeded"]);
+    assert_eq!((&stored[2]["error_code"], &stored[2]["total_return"]), (&Value::Null, &(-1.0).into()));
+    let summary = rows(&path, "SELECT runs, succeeded, ruined, without_metrics FROM strategy_summary");
+    assert_eq!(summary.len(), 1);
+    assert_eq!(["runs", "succeeded", "ruined", "without_metrics"].map(|name| summary[0][name].as_u64().unwrap()), [4, 4, 1, 0]);
+    assert_eq!(value(&path, "SELECT count(*) FROM versus_benchmark"), 4);
+    assert_eq!(value(&path, "SELECT count(DISTINCT run) FROM window_results"), 4);
 }
 
 #[test]

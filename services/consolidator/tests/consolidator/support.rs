@@ -145,7 +145,12 @@ pub(crate) fn result(begin: &Begin, shard: u32) -> ShardResult {
         let values = planned.runs.numbers().map(|run| {
             let is_undefined = (run as usize + column).is_multiple_of(11) && *metric != Metric::Bars;
             let value = value(run, column);
-            let value = if metric.kind() == Kind::Count { (value.abs() * 1000.0).trunc() } else { value };
+            let value = match (metric, metric.kind()) {
+                // Of a run that is ruined nothing is left.
+                (Metric::FinalEquity, _) => value.abs() + 1.0,
+                (_, Kind::Count) => (value.abs() * 1000.0).trunc(),
+                _ => value,
+            };
             (!is_undefined).then_some(value)
         });
         (metric.name().to_owned(), values.collect())

@@ -101,8 +101,8 @@ fn chosen(total: u64, count: u64, seed: u64) -> Vec<u64> {
 /// Why a run has no metrics, as its row tells it.
 fn failure_of(row: &Row) -> Option<String> {
     let text = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let status = text("status");
-    (status != "succeeded").then(|| format!("{status} with {}: {}", text("error_code"), text("error_message")))
+    let code = row.get("error_code").and_then(Value::as_str)?;
+    Some(format!("{} with {code}: {}", text("status"), text("error_message")))
 }
 
 /// Computes runs of a batch again.
