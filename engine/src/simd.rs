@@ -53,7 +53,8 @@ impl Simd {
         let avx2 = std::is_x86_feature_detected!("avx2");
         let avx512 = std::is_x86_feature_detected!("avx512f")
             && std::is_x86_feature_detected!("avx512dq")
-            && std::is_x86_feature_detected!("avx512vl");
+            && std::is_x86_feature_detected!("avx512vl")
+            && std::is_x86_feature_detected!("avx512bw");
         match (avx2, avx512) {
             (true, true) => Simd::Avx512,
             (true, false) => Simd::Avx2,
@@ -77,7 +78,7 @@ macro_rules! for_each_simd {
             fn avx2($($argument: $type),*) $(-> $result)? {
                 $generic($($argument),*)
             }
-            #[target_feature(enable = "avx512f,avx512dq,avx512vl")]
+            #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw")]
             fn avx512($($argument: $type),*) $(-> $result)? {
                 $generic($($argument),*)
             }
@@ -235,7 +236,7 @@ fn word(a: &[f64; WORD_BITS], b: &[f64; WORD_BITS], holds: &impl Fn(f64, f64) ->
 mod x86 {
     use std::arch::x86_64::{
         _CMP_EQ_OQ, _CMP_GE_OQ, _CMP_GT_OQ, _CMP_LE_OQ, _CMP_LT_OQ, _CMP_NEQ_OQ, _mm256_cmp_pd, _mm256_loadu_pd,
-        _mm256_movemask_pd, _mm512_cmp_pd_mask, _mm512_loadu_pd,
+        _mm256_movemask_pd, _mm512_cmp_pd_mask, _mm512_kunpackb, _mm512_kunpackd, _mm512_kunpackw, _mm512_loadu_pd,
     };
 
     use super::Words;
@@ -286,21 +287,24 @@ mod x86 {
         };
     }
 
-    comparisons!("avx512f", word_avx512, compare_avx512, compare_both_avx512);
+    comparisons!("avx512f,avx512bw", word_avx512, compare_avx512, compare_both_avx512);
     comparisons!("avx2", word_avx2, compare_avx2, compare_both_avx2);
 
     #[inline]
-    #[target_feature(enable = "avx512f")]
+    #[target_feature(enable = "avx512f,avx512bw")]
     fn word_avx512<const COMPARISON: i32>(a: &[f64; WORD_BITS], b: &[f64; WORD_BITS]) -> u64 {
         const WIDTH: usize = 8;
-        let mut word = 0;
-        for first in (0..WORD_BITS).step_by(WIDTH) {
+        let eighth = |index: usize| {
+            let first = index * WIDTH;
             let (a, b) = (&a[first..first + WIDTH], &b[first..first + WIDTH]);
             // SAFETY: both slices have the 8 numbers that are loaded.
             let (a, b) = unsafe { (_mm512_loadu_pd(a.as_ptr()), _mm512_loadu_pd(b.as_ptr())) };
-            word |= u64::from(_mm512_cmp_pd_mask::<COMPARISON>(a, b)) << first;
-        }
-        word
+            _mm512_cmp_pd_mask::<COMPARISON>(a, b)
+        };
+        // Joined as masks: shifted into place one by one they would be gathered in a vector, which takes longer.
+        let quarter = |index| _mm512_kunpackb(eighth(index + 1).into(), eighth(index).into());
+        let half = |index| _mm512_kunpackw(quarter(index + 2).into(), quarter(index).into());
+        _mm512_kunpackd(half(4).into(), half(0).into())
     }
 
     #[inline]

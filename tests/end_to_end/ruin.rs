@@ -39,7 +39,9 @@ async fn a_ruined_run_has_metrics_and_is_told_as_such() {
     assert_eq!(ledger(&report), (2, [2, 0, 0, 0]), "{report}");
 
     let rows = state
-        .query("SELECT symbol, status, error_code, total_return, cagr, final_equity FROM backtest_results ORDER BY symbol")
+        .query(
+            "SELECT symbol, status, error_code, total_return, cagr, final_equity FROM backtest_results ORDER BY symbol",
+        )
         .await;
     assert_eq!((&rows[0]["symbol"], &rows[0]["status"]), (&"DOWN".into(), &"succeeded".into()));
     assert!(rows[0]["total_return"].as_f64().unwrap() > 0.0, "{rows:?}");

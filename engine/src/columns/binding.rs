@@ -1,5 +1,8 @@
 //! The rules of the run at hand, with their parameters put in.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
 use crate::backtest::RunFailure;
@@ -7,6 +10,7 @@ use crate::expr::{Call, ParameterSet, Rules, Step, Value};
 use crate::indicators::{ArgumentKind, Arguments};
 use crate::mask::Mask;
 
+use super::node::NodeHasher;
 use super::{Nodes, Operand, Operation};
 
 /// Rules with parameters: what their values are, and where their conditions are true.
@@ -18,6 +22,8 @@ pub(super) struct Binding {
     pub(super) rules: Arc<Rules>,
     parameters: Vec<f64>,
     pub(super) operands: Vec<Operand>,
+    /// Of each value that depends on one parameter: what it was bound to, by the bits of that parameter.
+    known: Vec<HashMap<u64, Operand, BuildHasherDefault<NodeHasher>>>,
     /// Where each condition is true.
     pub(super) masks: Vec<Mask>,
 }
@@ -46,6 +52,7 @@ impl Binding {
             rules: Arc::clone(rules),
             parameters: Vec::new(),
             operands: Vec::with_capacity(rules.values.len()),
+            known: rules.values.iter().map(|_| HashMap::default()).collect(),
             masks: rules.conditions.iter().map(|_| Mask::none(bars)).collect(),
         }
     }
@@ -72,7 +79,14 @@ impl Binding {
         };
         for (index, step) in self.rules.values.iter().enumerate() {
             if stale.has(step) {
-                let operand = bind(&step.what, nodes, &self.operands, parameters)?;
+                let mut bind = || bind(&step.what, nodes, &self.operands, parameters);
+                let operand = match step.parameters.only() {
+                    None => bind()?,
+                    Some(only) => match self.known[index].entry(parameters[only].to_bits()) {
+                        Entry::Occupied(known) => *known.get(),
+                        Entry::Vacant(place) => *place.insert(bind()?),
+                    },
+                };
                 match self.operands.get_mut(index) {
                     Some(place) => *place = operand,
                     None => self.operands.push(operand),

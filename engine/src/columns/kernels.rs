@@ -16,14 +16,14 @@ pub(super) enum Source<'a> {
 impl<'a> Source<'a> {
     /// The values for each full word of a mask, and those of the last bars, which fill none. A number is repeated in
     /// `space`.
-    fn words(self, space: &'a mut [f64; WORD_BITS]) -> (Words<'a>, &'a [f64]) {
+    fn words(self, space: &'a mut Option<[f64; WORD_BITS]>) -> (Words<'a>, &'a [f64]) {
         match self {
             Source::Column(column) => {
                 let (words, rest) = column.as_chunks();
                 (Words::column(words), rest)
             }
             Source::Number(number) => {
-                space.fill(number);
+                let space = space.insert([number; WORD_BITS]);
                 (Words::repeated(space), &space[..])
             }
         }
@@ -91,9 +91,8 @@ pub(super) fn compare_both(
 
 /// Lends the values of both operands for each full word, and those of the last bars, which fill none.
 fn with_words(a: Source<'_>, b: Source<'_>, len: usize, apply: impl FnOnce(Words<'_>, Words<'_>, [&[f64]; 2])) {
-    let mut repeated = [[0.0; WORD_BITS]; 2];
-    let [same_a, same_b] = &mut repeated;
-    let ((a, a_rest), (b, b_rest)) = (a.words(same_a), b.words(same_b));
+    let (mut same_a, mut same_b) = (None, None);
+    let ((a, a_rest), (b, b_rest)) = (a.words(&mut same_a), b.words(&mut same_b));
     let rest = len % WORD_BITS;
     apply(a, b, [&a_rest[..rest], &b_rest[..rest]]);
 }

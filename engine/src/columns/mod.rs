@@ -144,7 +144,7 @@ impl Columns {
     pub(crate) fn average_true_range(&mut self, period: u32) -> Column {
         let node = indicators::atr(&mut self.nodes, f64::from(period));
         self.compute(node);
-        let column = Arc::clone(self.store.get(node).expect("just computed"));
+        let column = self.store.get(node).expect("just computed").clone();
         self.store.trim();
         column
     }
@@ -227,7 +227,7 @@ impl Columns {
             }
         };
         self.misses += 1;
-        self.store.put(node, column, self.run);
+        self.store.put(node, Column::from(&column[..]), self.run);
     }
 
     /// The column of a node that this run has computed.

@@ -91,7 +91,7 @@ impl Nodes {
 /// A fast hash for operations, each run looking up a dozen. Nobody gains by making them collide: whoever wrote the
 /// rules would only slow down their own sweep.
 #[derive(Debug, Default)]
-struct NodeHasher {
+pub(super) struct NodeHasher {
     state: u64,
 }
 

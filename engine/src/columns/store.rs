@@ -1,11 +1,48 @@
 //! Computed columns, least recently used ones first out.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use super::node::NodeId;
 
 /// The values of a node: one a bar, or a fixed number a bar, side by side, for the inner sums of some indicators.
-pub(crate) type Column = Arc<[f64]>;
+///
+/// They begin where a line of the cache does: a vector that is loaded across two lines takes twice as long.
+#[derive(Debug, Clone)]
+pub(crate) struct Column {
+    /// The values, with places to spare before or after them.
+    places: Arc<[f64]>,
+    start: usize,
+    len: usize,
+}
+
+/// Bytes of a line of the cache.
+const LINE: usize = 64;
+
+impl Column {
+    fn bytes(&self) -> usize {
+        size_of_val(&self.places[..])
+    }
+}
+
+impl From<&[f64]> for Column {
+    fn from(values: &[f64]) -> Self {
+        let spare = LINE / size_of::<f64>() - 1;
+        let mut places: Arc<[f64]> = std::iter::repeat_n(0.0, values.len() + spare).collect();
+        let start = places.as_ptr().align_offset(LINE).min(spare);
+        let unshared = Arc::get_mut(&mut places).expect("nobody else has it yet");
+        unshared[start..start + values.len()].copy_from_slice(values);
+        Self { places, start, len: values.len() }
+    }
+}
+
+impl Deref for Column {
+    type Target = [f64];
+
+    fn deref(&self) -> &[f64] {
+        &self.places[self.start..self.start + self.len]
+    }
+}
 
 /// No slot: the end of the list in either direction.
 const NOWHERE: u32 = u32::MAX;
@@ -66,7 +103,7 @@ impl Store {
             self.slots.resize_with(index + 1, || EMPTY);
         }
         debug_assert!(self.slots[index].column.is_none(), "a node is computed only while it has no column");
-        self.bytes += size_of_val(&column[..]);
+        self.bytes += column.bytes();
         self.slots[index] = Slot { column: Some(column), used_by: run, ..EMPTY };
         self.link_newest(index);
         self.evict(|slot| slot.used_by != run);
@@ -85,7 +122,7 @@ impl Store {
             }
             self.unlink(index);
             if let Some(column) = self.slots[index].column.take() {
-                self.bytes -= size_of_val(&column[..]);
+                self.bytes -= column.bytes();
             }
         }
     }

@@ -24,6 +24,12 @@ impl ParameterSet {
         Self(self.0 | other.0)
     }
 
+    /// The position of the one parameter in it; `None` of none, of many, and where that cannot be told.
+    pub(crate) fn only(self) -> Option<usize> {
+        let position = self.0.trailing_zeros();
+        (self.0.is_power_of_two() && position < u64::BITS - 1).then_some(position as usize)
+    }
+
     pub(crate) fn meets(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }

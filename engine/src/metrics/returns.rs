@@ -196,7 +196,8 @@ impl ReturnSums {
             risk_free,
             total: powers[0].value(),
             downside: downside + (bars - active) as f64 * (below * below),
-            moments: (bars > 0).then(|| Moments::of_powers(count, powers)),
+            // Not by `then`, whose closure is not inlined.
+            moments: if bars > 0 { Some(Moments::of_powers(count, powers)) } else { None },
             block_returns,
             block_squares,
         }

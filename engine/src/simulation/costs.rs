@@ -41,6 +41,9 @@ impl Costs {
     /// `None` if that is nothing, or more than a number can hold.
     pub(super) fn size(&self, cash: f64, price: f64) -> Option<(f64, bool)> {
         let most = self.all_in(cash, price)?;
+        if self.size == Size::AllIn && !self.whole_shares {
+            return Some((most, true));
+        }
         let wanted = match self.size {
             Size::AllIn => most,
             Size::Fraction(1.0) => most,
@@ -69,7 +72,7 @@ impl Costs {
         let by_rate = cash / (price * (1.0 + self.commission) + self.per_share);
         // Without a least commission the second is never the smaller: its divisor is not.
         let shares = if self.least == 0.0 { by_rate } else { by_rate.min((cash - self.least) / price) };
-        (shares > 0.0 && shares.is_finite()).then_some(shares)
+        (shares > 0.0 && shares < f64::INFINITY).then_some(shares)
     }
 }
 

@@ -69,7 +69,7 @@ impl<'a, const ALL: bool> Holdings<'a, ALL> {
 
 impl Holdings<'_, true> {
     /// Takes the remaining bars as flat and gives the metrics.
-    pub(super) fn finish(mut self) -> Metrics {
+    pub(super) fn finish(&mut self) -> Metrics {
         let Range { start, end } = self.run.range;
         self.flat_until(end);
         simd::add_powers(&mut self.sums, &self.steps[..self.step_count], self.tables.risk_free());
@@ -91,7 +91,7 @@ impl Holdings<'_, true> {
             returns,
             max_drawdown: self.drawdown.deepest(),
             max_drawdown_bars: self.drawdown.longest_bars(),
-            trades: self.trades,
+            trades: std::mem::take(&mut self.trades),
         };
         summary.metrics()
     }
@@ -99,7 +99,7 @@ impl Holdings<'_, true> {
 
 impl Holdings<'_, false> {
     /// Takes the remaining bars as flat and gives the score, the same bits as those of all metrics.
-    pub(super) fn finish(mut self) -> Score {
+    pub(super) fn finish(&mut self) -> Score {
         let Range { start, end } = self.run.range;
         self.flat_until(end);
         simd::add_squares(&mut self.sums, &self.steps[..self.step_count]);

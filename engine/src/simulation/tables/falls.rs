@@ -112,7 +112,7 @@ impl Falls {
         if ALL && (drawdown.could_be_longest(last_high - start) || drawdown.is_longest(span.longest as usize)) {
             self.follow(drawdown, closes, shares, start, last_high);
         }
-        drawdown.rise(highest, last - last_high);
+        drawdown.rise(highest, if ALL { last - last_high } else { 0 });
     }
 
     /// What is known of the bars from `start` to `last`, which lies in a later block.

@@ -75,7 +75,10 @@ pub(super) enum End<'a> {
     /// Succeeded, and lost everything.
     Ruined,
     Failed(&'a RunsFailed),
-    Dead { code: &'a str, message: &'a str },
+    Dead {
+        code: &'a str,
+        message: &'a str,
+    },
 }
 
 impl End<'_> {

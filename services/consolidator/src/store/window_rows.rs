@@ -75,7 +75,8 @@ impl WindowRows {
                 self.len += 1;
             }
         }
-        self.metrics.push(&windows.metrics, with_metrics().flat_map(|run| run * segments..(run + 1) * segments).map(Some));
+        self.metrics
+            .push(&windows.metrics, with_metrics().flat_map(|run| run * segments..(run + 1) * segments).map(Some));
     }
 
     /// The rows as they are appended; none remain here.

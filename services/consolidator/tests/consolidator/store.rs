@@ -138,7 +138,10 @@ fn ruined_runs_have_metrics_and_count_as_succeeded() {
     assert_eq!((&stored[2]["error_code"], &stored[2]["total_return"]), (&Value::Null, &(-1.0).into()));
     let summary = rows(&path, "SELECT runs, succeeded, ruined, without_metrics FROM strategy_summary");
     assert_eq!(summary.len(), 1);
-    assert_eq!(["runs", "succeeded", "ruined", "without_metrics"].map(|name| summary[0][name].as_u64().unwrap()), [4, 4, 1, 0]);
+    assert_eq!(
+        ["runs", "succeeded", "ruined", "without_metrics"].map(|name| summary[0][name].as_u64().unwrap()),
+        [4, 4, 1, 0]
+    );
     assert_eq!(value(&path, "SELECT count(*) FROM versus_benchmark"), 4);
     assert_eq!(value(&path, "SELECT count(DISTINCT run) FROM window_results"), 4);
 }
