@@ -73,7 +73,7 @@ impl RunRow {
             let value = result.metrics.get(metric.name())?.get(index).copied().flatten()?;
             (has_metrics && value.is_finite()).then_some((*metric, value))
         };
-        let blocks = |rows: &[[f64; 16]]| rows.get(index).filter(|_| succeeded).map(|blocks| blocks.to_vec());
+        let blocks = |rows: &[[f64; 16]]| rows.get(index).filter(|_| has_metrics).map(|blocks| blocks.to_vec());
         Self {
             batch_id: result.batch_id.clone(),
             run,
