@@ -4,7 +4,6 @@
 //! a lost connection delays work and never drops it. Acknowledging is a request whose reply is checked, because an
 //! ack that is only sent can be lost with the process that sent it.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -33,37 +32,6 @@ mod code {
     pub(super) const WRONG_LAST_SEQUENCE_CONSTANT: u64 = 10164;
     /// The message is larger than the stream takes.
     pub(super) const MESSAGE_TOO_LARGE: u64 = 10054;
-}
-
-/// Who we are to the server.
-#[derive(Debug, Clone, Default)]
-pub enum Auth {
-    /// The server asks for nothing.
-    #[default]
-    None,
-    /// A user with a password.
-    UserPassword {
-        /// The user.
-        user: String,
-        /// The password.
-        password: String,
-    },
-    /// A credentials file (JWT and seed).
-    CredentialsFile(PathBuf),
-}
-
-impl From<&NatsConfig> for Auth {
-    /// A credentials file wins over a user; a user without a password has an empty one.
-    fn from(config: &NatsConfig) -> Self {
-        match (&config.credentials, &config.user) {
-            (Some(path), _) => Auth::CredentialsFile(path.clone()),
-            (None, Some(user)) => {
-                let password = config.password.as_ref().map_or("", |password| password.expose());
-                Auth::UserPassword { user: user.clone(), password: password.to_owned() }
-            }
-            (None, None) => Auth::None,
-        }
-    }
 }
 
 /// The bus could not do what it was asked.
@@ -166,34 +134,29 @@ pub struct Bus {
 }
 
 impl Bus {
-    /// Connects as `name`, which the server shows in its list of connections. Afterwards the connection is kept up
-    /// for as long as it takes, with a log line at each change of state.
+    /// Connects as `name`, which the server shows in its list of connections, signed in and over TLS as `config` says.
+    /// Afterwards the connection is kept up for as long as it takes, with a log line at each change of state.
     ///
     /// # Errors
     /// [`BusError::NoServer`] and [`BusError::Connect`], at the first attempt.
-    pub async fn connect(url: &str, auth: &Auth, name: &str, names: Names) -> Result<Self, BusError> {
+    pub async fn connect(config: &NatsConfig, name: &str, names: Names) -> Result<Self, BusError> {
+        let url = config.url.as_str();
         let failed = |reason: String| BusError::Connect { url: redact_url(url), reason };
         let addresses: Vec<ServerAddr> = url
             .split(',')
             .map(|part| part.trim().parse())
             .collect::<Result<_, std::io::Error>>()
             .map_err(|error| failed(error.to_string()))?;
-        let options = match auth {
-            Auth::None => ConnectOptions::new(),
-            Auth::UserPassword { user, password } => {
-                ConnectOptions::with_user_and_password(user.clone(), password.clone())
-            }
-            Auth::CredentialsFile(path) => {
-                ConnectOptions::with_credentials_file(path).await.map_err(|error| failed(error.to_string()))?
-            }
-        };
+        let options = signed_in(config).await.map_err(|error| failed(error.to_string()))?;
         let disconnected = std::sync::Arc::new(AtomicBool::new(false));
-        let options = options.name(name).max_reconnects(None).reconnect_delay_callback(reconnect_pause).event_callback(
-            move |event| {
+        let options = with_tls(options, config)
+            .name(name)
+            .max_reconnects(None)
+            .reconnect_delay_callback(reconnect_pause)
+            .event_callback(move |event| {
                 let disconnected = disconnected.clone();
                 async move { log_connection_event(&event, &disconnected) }
-            },
-        );
+            });
         let client = options.connect(addresses).await.map_err(|error| match error.kind() {
             ConnectErrorKind::Dns | ConnectErrorKind::Io | ConnectErrorKind::TimedOut => {
                 BusError::NoServer { url: redact_url(url), reason: error.to_string() }
@@ -209,11 +172,11 @@ impl Bus {
     ///
     /// # Errors
     /// [`BusError::Connect`].
-    pub async fn connect_when_there(url: &str, auth: &Auth, name: &str, names: Names) -> Result<Self, BusError> {
+    pub async fn connect_when_there(config: &NatsConfig, name: &str, names: Names) -> Result<Self, BusError> {
         let mut pause = FIRST_PAUSE;
         let mut told = false;
         loop {
-            match Self::connect(url, auth, name, names.clone()).await {
+            match Self::connect(config, name, names.clone()).await {
                 Err(BusError::NoServer { url, reason }) => {
                     if !told {
                         tracing::warn!(url, reason, "cannot connect to NATS now, waiting");
@@ -384,6 +347,30 @@ fn is_for_good(err_code: u64) -> bool {
 /// A pause of between half and all of `pause`, so that many clients do not come back at once.
 pub fn with_jitter(pause: Duration) -> Duration {
     pause.mul_f64(0.5 + rand::random::<f64>() / 2.0)
+}
+
+/// How to sign in. A credentials file wins over a user; a user without a password has an empty one.
+async fn signed_in(config: &NatsConfig) -> std::io::Result<ConnectOptions> {
+    if let Some(path) = &config.credentials {
+        return ConnectOptions::with_credentials_file(path).await;
+    }
+    let Some(user) = &config.user else { return Ok(ConnectOptions::new()) };
+    let password = config.password.as_ref().map_or("", |password| password.expose());
+    let options = ConnectOptions::with_user_and_password(user.clone(), password.to_owned());
+    // Answers arrive below the user's name, if it can be part of a subject: permissions can keep others from listening.
+    let is_token = !user.is_empty() && user.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+    Ok(if is_token { options.custom_inbox_prefix(format!("_INBOX.{user}")) } else { options })
+}
+
+/// TLS as configured. With certificates to check the server's by, plain text will not do.
+fn with_tls(mut options: ConnectOptions, config: &NatsConfig) -> ConnectOptions {
+    if let Some(ca) = &config.tls_ca {
+        options = options.add_root_certificates(ca.clone()).require_tls(true);
+    }
+    if let (Some(certificate), Some(key)) = (&config.tls_certificate, &config.tls_key) {
+        options = options.add_client_certificate(certificate.clone(), key.clone());
+    }
+    options
 }
 
 /// The pause before an attempt to connect, numbered from 1. The client asks before the very first one too, which has

@@ -4,6 +4,7 @@ pub mod bus;
 pub mod config;
 pub mod events;
 pub mod ids;
+pub mod monitor;
 pub mod plan;
 pub mod replay;
 pub mod service;

@@ -20,6 +20,9 @@ use crate::subjects::{DEFAULT_NAMESPACE, NATIVE, Names};
 /// meanwhile never comes; that of the next one does.
 const ATTEMPTS: usize = 3;
 
+/// Longest wait until what is missing is created: less than a request that is not permitted takes to time out.
+const CREATION_TIME: Duration = Duration::from_secs(4);
+
 /// A stream's file under `nats/streams/`.
 const STREAM_FILES: [(&str, &str); 5] = [
     ("plans", include_str!("../../nats/streams/plans.json")),
@@ -158,6 +161,44 @@ pub async fn ensure_mlflow(context: &Context, names: &Names) -> Result<(), Topol
         stream,
         reason: error.to_string(),
     })
+}
+
+/// Waits until every stream and consumer is there, whatever their settings, and creates what is missing if this user
+/// may. For whoever is not the one that keeps them up to date: a service of an older version must not take back what a
+/// newer one has changed, and one with few permissions waits for the planner.
+///
+/// # Errors
+/// When the server refuses to create what is missing.
+pub async fn ensure_present(context: &Context, names: &Names, tuning: &Tuning) -> Result<(), TopologyError> {
+    let mut told = false;
+    loop {
+        let Some(missing) = missing(context, names, tuning).await? else { return Ok(()) };
+        // The answer to a request that is not permitted never comes.
+        match tokio::time::timeout(CREATION_TIME, ensure(context, names, tuning)).await {
+            Ok(done) => return done,
+            Err(_) if !told => {
+                tracing::warn!(missing, "waiting for a planner to create it, which this user may not");
+                told = true;
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// The first stream or consumer that is not there.
+async fn missing(context: &Context, names: &Names, tuning: &Tuning) -> Result<Option<String>, TopologyError> {
+    for config in streams(names, tuning)? {
+        if context.get_stream(&config.name).await.is_err() {
+            return Ok(Some(config.name));
+        }
+    }
+    for (stream, config) in consumers(names, tuning)? {
+        let name = config.durable_name.unwrap_or_default();
+        if context.get_consumer_from_stream::<consumer::pull::Config, _, _>(&name, &stream).await.is_err() {
+            return Ok(Some(format!("{name} of {stream}")));
+        }
+    }
+    Ok(None)
 }
 
 async fn put_stream(context: &Context, config: stream::Config) -> Result<(), CreateStreamError> {

@@ -27,6 +27,8 @@ pub struct NatsServer {
     elsewhere: Option<String>,
     port: u16,
     store: PathBuf,
+    /// A configuration file, for a server that is not plain.
+    config: Option<PathBuf>,
     /// Log, ports file and, unless the caller has one, the store.
     folder: TempDir,
 }
@@ -49,11 +51,22 @@ impl NatsServer {
     pub fn elsewhere(urls: String) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let store = folder.path().join("store");
-        Self { process: None, elsewhere: Some(urls), port: 0, store, folder }
+        Self { process: None, elsewhere: Some(urls), port: 0, store, config: None, folder }
+    }
+
+    /// Starts a server with this configuration file, on a free port. Its store is where the file says.
+    pub async fn configured(config: &Path) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let store = folder.path().join("store");
+        let config = Some(config.to_owned());
+        let mut server = Self { process: None, elsewhere: None, port: 0, store, config, folder };
+        server.spawn().await;
+        server
     }
 
     async fn launch(folder: TempDir, store: PathBuf, port: Option<u16>) -> Self {
-        let mut server = Self { process: None, elsewhere: None, port: port.unwrap_or(0), store, folder };
+        let port = port.unwrap_or(0);
+        let mut server = Self { process: None, elsewhere: None, port, store, config: None, folder };
         server.spawn().await;
         server
     }
@@ -62,10 +75,13 @@ impl NatsServer {
         let folder = self.folder.path();
         let log = File::options().create(true).append(true).open(self.log_path()).expect("a log file");
         let port = if self.port == 0 { "-1".to_owned() } else { self.port.to_string() };
-        let process = Command::new(nats_server_program())
-            .args(["--addr", "127.0.0.1", "--port", &port, "--jetstream"])
-            .arg("--store_dir")
-            .arg(&self.store)
+        let mut command = Command::new(nats_server_program());
+        match &self.config {
+            Some(config) => command.arg("--config").arg(config),
+            None => command.arg("--jetstream").arg("--store_dir").arg(&self.store),
+        };
+        let process = command
+            .args(["--addr", "127.0.0.1", "--port", &port])
             .arg("--ports_file_dir")
             .arg(folder)
             .stdin(Stdio::null())

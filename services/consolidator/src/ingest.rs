@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::event::LogEvent;
+use crate::metrics::Metrics;
 use crate::store::{Position, Source};
 use crate::writer::Entry;
 
@@ -67,9 +68,10 @@ pub(crate) async fn run(
     start: Option<Position>,
     extent: Extent,
     entries: Sender<Entry>,
+    metrics: Metrics,
     shutdown: CancellationToken,
 ) {
-    let reader = Reader { bus, extent, entries, rooms: Arc::new(Semaphore::new(MOST_BYTES)) };
+    let reader = Reader { bus, extent, entries, metrics, rooms: Arc::new(Semaphore::new(MOST_BYTES)) };
     tokio::select! {
         () = shutdown.cancelled() => {}
         () = reader.run(start) => {}
@@ -79,6 +81,7 @@ pub(crate) async fn run(
 struct Reader {
     bus: Bus,
     extent: Extent,
+    metrics: Metrics,
     entries: Sender<Entry>,
     rooms: Arc<Semaphore>,
 }
@@ -91,6 +94,7 @@ impl Reader {
                 Ok(position) => position,
                 Err(reason) => {
                     tracing::warn!(reason, "cannot read results now, trying again");
+                    self.metrics.not_reading(reason);
                     tokio::time::sleep(with_jitter(pause)).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                     continue;
@@ -102,6 +106,7 @@ impl Reader {
                 Reopen::OtherStream => read = Some(position),
                 Reopen::Lost(reason) => {
                     tracing::debug!(reason, after = position.sequence, "reading results again");
+                    self.metrics.not_reading(reason);
                     let made_progress = position.sequence > before;
                     read = Some(position);
                     pause = if made_progress { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
@@ -115,6 +120,7 @@ impl Reader {
     async fn find_start(&self, read: Option<Position>) -> Result<Position, String> {
         let name = self.bus.names.results_stream();
         let info = stream_info(&self.bus.jetstream, &name).await?;
+        self.metrics.log_ends(info.state.last_sequence);
         let source = Source { stream: name, created: created(&info) };
         let Some(read) = read else {
             return Ok(Position { source: Arc::new(source), sequence: 0 });
@@ -139,6 +145,7 @@ impl Reader {
             Ok(opened) => opened,
             Err(reason) => return Reopen::Lost(reason),
         };
+        self.metrics.reading();
         if self.extent == Extent::WhatIsThere && pending == 0 {
             return Reopen::Never;
         }
@@ -174,8 +181,9 @@ impl Reader {
                     }
                 }
                 _ = look.tick() => {
-                    let same = is_still(&self.bus.jetstream, &position.source, newest).await;
-                    if same == Some(false) {
+                    let Ok(info) = stream_info(&self.bus.jetstream, &position.source.stream).await else { continue };
+                    self.metrics.log_ends(info.state.last_sequence);
+                    if !is_of(&info, &position.source, newest) {
                         return Reopen::OtherStream;
                     }
                 }
@@ -252,18 +260,17 @@ fn created(info: &stream::Info) -> String {
         .map_or_else(|_| info.created.unix_timestamp_nanos().to_string(), |created| created.to_string())
 }
 
-/// Whether the stream is the one read from and still has what was read; `None` if the server does not say.
-async fn is_still(context: &jetstream::Context, source: &Source, read: u64) -> Option<bool> {
-    let info = stream_info(context, &source.stream).await.ok()?;
-    Some(created(&info) == source.created && info.state.last_sequence >= read)
+/// Whether a stream is the one read from and still has what was read.
+fn is_of(info: &stream::Info, source: &Source, read: u64) -> bool {
+    created(info) == source.created && info.state.last_sequence >= read
 }
 
 /// Whether a source is the stream there is now. Asks until the server says.
 pub(crate) async fn is_current(bus: &Bus, source: &Source) -> bool {
     let mut pause = FIRST_PAUSE;
     loop {
-        if let Some(current) = is_still(&bus.jetstream, source, 0).await {
-            return current;
+        if let Ok(info) = stream_info(&bus.jetstream, &source.stream).await {
+            return is_of(&info, source, 0);
         }
         tokio::time::sleep(with_jitter(pause)).await;
         pause = (pause * 2).min(LONGEST_PAUSE);

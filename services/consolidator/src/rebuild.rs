@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use duckdb::Connection;
-use jetsweep_shared::bus::{Auth, Bus};
+use jetsweep_shared::bus::Bus;
 use jetsweep_shared::config::Config;
 use jetsweep_shared::ids::BatchId;
+use jetsweep_shared::monitor::Monitor;
 use jetsweep_shared::subjects::Names;
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::database::{DatabaseError, Resources, WholeFile};
 use crate::ingest::{self, Extent};
+use crate::metrics::Metrics;
 use crate::progress::Views;
 use crate::retention;
 use crate::schema;
@@ -52,7 +54,7 @@ pub async fn rebuild(config: &Config, shutdown: CancellationToken) -> Result<Reb
     // Held to the end, so that no consolidator writes meanwhile.
     let old = database.exists().then(|| WholeFile::open(&database, resources)).transpose()?;
     let names = Names::new(&config.nats.namespace)?;
-    let bus = Bus::connect(&config.nats.url, &Auth::from(&config.nats), "jetsweep-rebuild", names).await?;
+    let bus = Bus::connect(&config.nats, "jetsweep-rebuild", names).await?;
     let new = beside(&database, "rebuilding");
     remove(&new)?;
     read_log(config, bus.clone(), &new, resources, &shutdown).await?;
@@ -70,6 +72,7 @@ async fn read_log(
     shutdown: &CancellationToken,
 ) -> Result<(), ConsolidatorError> {
     let stop = shutdown.child_token();
+    let metrics = Metrics::new(&Monitor::default(), new.to_owned());
     let writer = Writer {
         store: Store::open(new, resources)?,
         bus: bus.clone(),
@@ -78,9 +81,10 @@ async fn read_log(
         limits: Limits::from(&config.consolidator),
         keeps_rejected: false,
         shutdown: stop.clone(),
+        metrics: metrics.clone(),
     };
     let (entries, writer_ended) = writer.start().map_err(ConsolidatorError::Thread)?;
-    ingest::run(bus, None, Extent::WhatIsThere, entries, stop).await;
+    ingest::run(bus, None, Extent::WhatIsThere, entries, metrics, stop).await;
     writer_ended.await.unwrap_or(Err(WriterError::Gone))?;
     if shutdown.is_cancelled() {
         return Err(ConsolidatorError::Interrupted);

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use jetsweep_shared::bus::{Auth, Bus, BusError};
+use jetsweep_shared::bus::{Bus, BusError};
 use jetsweep_shared::config::Config;
+use jetsweep_shared::monitor::Monitor;
 use jetsweep_shared::subjects::{InvalidNamespace, Names};
 use jetsweep_shared::topology::{self, TopologyError, Tuning};
 use tokio::runtime::Handle;
@@ -13,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::database::exports_folder;
 use crate::exports;
 use crate::ingest::{self, Extent};
+use crate::metrics::Metrics;
 use crate::progress::Views;
 use crate::query::{self, Queries};
 use crate::retention::Retention;
@@ -63,6 +65,19 @@ pub enum ConsolidatorError {
 /// for a server that is away. Later on when the database cannot be used any more, or the log has a message of a later
 /// version.
 pub async fn run(config: &Config, shutdown: CancellationToken) -> Result<(), ConsolidatorError> {
+    run_monitored(config, &Monitor::default(), shutdown).await
+}
+
+/// Like [`run`], telling its health and metrics to `monitor`.
+///
+/// # Errors
+///
+/// See [`run`].
+pub async fn run_monitored(
+    config: &Config,
+    monitor: &Monitor,
+    shutdown: CancellationToken,
+) -> Result<(), ConsolidatorError> {
     let names = Names::new(&config.nats.namespace)?;
     let path = config.database();
     let resources =
@@ -71,17 +86,25 @@ pub async fn run(config: &Config, shutdown: CancellationToken) -> Result<(), Con
     let store = tokio::task::spawn_blocking(move || Store::open(&path, resources))
         .await
         .map_err(|_| ConsolidatorError::Writer(WriterError::Gone))??;
-    let auth = Auth::from(&config.nats);
-    let connecting = Bus::connect_when_there(&config.nats.url, &auth, "jetsweep-consolidator", names);
+    let connecting = Bus::connect_when_there(&config.nats, "jetsweep-consolidator", names);
     let Some(bus) = shutdown.run_until_cancelled(connecting).await else { return Ok(()) };
     let bus = bus?;
-    topology::ensure(&bus.jetstream, &bus.names, &Tuning::from(config)).await?;
-    serve(config, bus, store, shutdown).await
+    monitor.watch_nats(&bus.client);
+    topology::ensure_present(&bus.jetstream, &bus.names, &Tuning::from(config)).await?;
+    serve(config, monitor, bus, store, shutdown).await
 }
 
-async fn serve(config: &Config, bus: Bus, store: Store, shutdown: CancellationToken) -> Result<(), ConsolidatorError> {
+async fn serve(
+    config: &Config,
+    monitor: &Monitor,
+    bus: Bus,
+    store: Store,
+    shutdown: CancellationToken,
+) -> Result<(), ConsolidatorError> {
+    let metrics = Metrics::new(monitor, store.path().to_owned());
     let start = store.position(&bus.names.results_stream())?;
     let stored = store.statuses()?;
+    metrics.is_at(start.as_ref().map_or(0, |position| position.sequence));
     let queries = Queries::new(store.connect()?);
     let deleted = Arc::new(Notify::new());
     let keep = config.consolidator.results_retention();
@@ -108,18 +131,22 @@ async fn serve(config: &Config, bus: Bus, store: Store, shutdown: CancellationTo
         limits: Limits::from(&config.consolidator),
         keeps_rejected: true,
         shutdown: stop.clone(),
+        metrics: metrics.clone(),
     };
     let (entries, writer_ended) = writer.start().map_err(ConsolidatorError::Thread)?;
 
-    let ingest = tokio::spawn(ingest::run(bus.clone(), start, Extent::Everything, entries, stop.clone()));
+    let ingest = ingest::run(bus.clone(), start, Extent::Everything, entries, metrics.clone(), stop.clone());
+    let ingest = tokio::spawn(ingest);
     let progress = tokio::spawn(views.clone().run(bus.clone(), stored, stop.clone()));
     let exporting = tokio::spawn(exports.serve(queries.clone(), stop.clone()));
     let retaining = tokio::spawn(retention.run(stop.clone()));
-    let answering = tokio::spawn(endpoint.serve(queries, stop.clone()));
+    let answering = tokio::spawn(endpoint.serve(queries, metrics, stop.clone()));
+    monitor.started();
 
     // The writer ends when ingest ends, which it does when told to stop, or by itself when it cannot go on.
     let written = writer_ended.await.unwrap_or(Err(WriterError::Gone));
     stop.cancel();
+    monitor.stopping();
     let tasks = [
         ("ingest", ingest),
         ("progress", progress),

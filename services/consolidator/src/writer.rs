@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::dead;
 use crate::event::{LogEvent, Unreadable};
 use crate::ingest;
+use crate::metrics::Metrics;
 use crate::progress::Views;
 use crate::store::{Applied, DatabaseError, Rejection, Source, Store};
 
@@ -92,6 +93,7 @@ pub(crate) struct Writer {
     /// only read again.
     pub(crate) keeps_rejected: bool,
     pub(crate) shutdown: CancellationToken,
+    pub(crate) metrics: Metrics,
 }
 
 /// Whether to go on after an entry.
@@ -160,12 +162,17 @@ impl Writer {
     fn take(&mut self, entry: &Entry) -> Result<Taken, WriterError> {
         let rejection = match &entry.event {
             Ok(event) => match self.store.apply(event, entry.sequence)? {
-                Applied::Changed => None,
+                Applied::Changed => {
+                    self.metrics.counts.changed.inc();
+                    None
+                }
                 Applied::Duplicate => {
+                    self.metrics.counts.duplicates.inc();
                     tracing::debug!(subject = entry.subject, sequence = entry.sequence, "was there before");
                     None
                 }
                 Applied::Superseded => {
+                    self.metrics.counts.superseded.inc();
                     tracing::info!(subject = entry.subject, sequence = entry.sequence, "is of an older generation");
                     None
                 }
@@ -217,6 +224,7 @@ impl Writer {
             self.bus.names.dead_stream()
         );
         dead::publish(&self.bus, &entry.source, entry.sequence, &entry.subject, &entry.payload, rejection).await?;
+        self.metrics.counts.rejected.inc();
         Ok(Taken::Passed)
     }
 
@@ -225,8 +233,10 @@ impl Writer {
         let ends_a_batch = self.store.completes_a_batch();
         let mut pause = FIRST_PAUSE;
         loop {
+            let start = Instant::now();
             match self.store.commit() {
                 Ok(committed) => {
+                    self.metrics.committed(&committed, start.elapsed());
                     self.views.tell(committed.batches, committed.deleted);
                     if committed.rows > 0 {
                         tracing::debug!(rows = committed.rows, "committed");
@@ -236,6 +246,7 @@ impl Writer {
                 Err(error) if self.shutdown.is_cancelled() || !error.is_temporary() => return Err(error.into()),
                 Err(error) => {
                     tracing::error!(%error, "cannot commit results now, trying again");
+                    self.metrics.commit_failed(&error);
                     if self.wait(pause) == Next::Stop {
                         return Ok(Next::Stop);
                     }

@@ -6,7 +6,7 @@ use async_nats::service::NATS_SERVICE_ERROR;
 use async_nats::{Request, RequestErrorKind};
 use bytes::Bytes;
 use futures::StreamExt;
-use jetsweep_shared::bus::{Auth, Bus};
+use jetsweep_shared::bus::Bus;
 use jetsweep_shared::config::{Config, Origin};
 use jetsweep_shared::events::{self, BatchStatus, Control, ErrorReply};
 use jetsweep_shared::ids::BatchId;
@@ -122,8 +122,7 @@ impl Services {
 
 async fn connect(config: &Config) -> Result<Services, Failure> {
     let names = Names::new(&config.nats.namespace).or_bad_input(|| "read the configuration")?;
-    let auth = Auth::from(&config.nats);
-    let connecting = Bus::connect(&config.nats.url, &auth, "jetsweep", names);
+    let connecting = Bus::connect(&config.nats, "jetsweep", names);
     match tokio::time::timeout(CONNECT_TIME, connecting).await {
         Ok(bus) => Ok(Services { bus: bus.or_broken(|| "reach the services")? }),
         Err(_) => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jetsweep_consolidator::{ConsolidatorError, DatabaseError};
-use jetsweep_shared::bus::{Auth, Bus, BusError};
+use jetsweep_shared::bus::{Bus, BusError};
 use jetsweep_shared::config::{Config, Origin, Secret};
 use jetsweep_shared::subjects::{InvalidNamespace, Names};
 use jetsweep_shared::topology::{self, TopologyError, Tuning};
@@ -248,8 +248,7 @@ fn told(ended: Ended) -> Result<(), SessionError> {
 }
 
 async fn connect(config: &Config, names: Names) -> Result<Bus, SessionError> {
-    let auth = Auth::from(&config.nats);
-    let connecting = Bus::connect(&config.nats.url, &auth, "jetsweep-run", names);
+    let connecting = Bus::connect(&config.nats, "jetsweep-run", names);
     match tokio::time::timeout(CONNECT_LIMIT, connecting).await {
         Ok(bus) => Ok(bus?),
         Err(_) => Err(SessionError::NoAnswer { url: jetsweep_shared::config::redact_url(&config.nats.url) }),

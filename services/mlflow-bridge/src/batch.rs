@@ -164,9 +164,16 @@ impl BatchLog {
             return Ok(());
         }
         let logging = self.log_all_of(source, row, known).await;
+        let metrics = self.context.mlflow.metrics();
         match &logging {
-            Ok(()) => drop(self.lock().refused.remove(&row.run)),
-            Err(LogError::Refused(words)) => drop(self.lock().refused.insert(row.run, words.clone())),
+            Ok(()) => {
+                metrics.runs_logged.inc();
+                self.lock().refused.remove(&row.run);
+            }
+            Err(LogError::Refused(words)) => {
+                metrics.runs_refused.inc();
+                self.lock().refused.insert(row.run, words.clone());
+            }
             Err(LogError::NotNow(_)) => {}
         }
         logging

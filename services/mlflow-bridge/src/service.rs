@@ -8,10 +8,11 @@ use async_nats::Message;
 use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::{self, AckKind, kv};
 use futures::{StreamExt, stream};
-use jetsweep_shared::bus::{Auth, Bus, BusError, with_jitter};
+use jetsweep_shared::bus::{Bus, BusError, with_jitter};
 use jetsweep_shared::config::{Config, LogRuns};
 use jetsweep_shared::events::{self, BatchState, BatchStatus, Begin, MlflowState, ShardResult};
 use jetsweep_shared::ids::BatchId;
+use jetsweep_shared::monitor::Monitor;
 use jetsweep_shared::subjects::{BatchEvent, InvalidNamespace, Names, ResultSubject};
 use jetsweep_shared::topology::{self, TopologyError, Tuning};
 use tokio::sync::{OnceCell, Semaphore};
@@ -22,6 +23,7 @@ use crate::batch::{BatchLog, Context, LogError};
 use crate::client::{CallError, ClientError, Mlflow, Tag};
 use crate::dead;
 use crate::finish::finish;
+use crate::metrics;
 use crate::row::RunRow;
 use crate::source::Services;
 use crate::view::{self, Views};
@@ -39,6 +41,10 @@ const REDELIVERY: [Duration; 4] =
 const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 /// How often it is looked whether the consumer has come past the end of a batch.
 const LOOK_AT_CONSUMER: Duration = Duration::from_millis(250);
+/// How often it is looked how far behind the consumer is. Prometheus asks every 15 seconds by default.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// What the monitor calls reading the log.
+const RESULTS: &str = "results";
 
 /// Why a bridge could not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -82,28 +88,43 @@ pub enum BridgeError {
 /// When it cannot start for a reason that stays: no server is named, or it lets us do nothing. It waits for servers that
 /// are away, then and later.
 pub async fn run(config: &Config, shutdown: CancellationToken) -> Result<(), BridgeError> {
+    run_monitored(config, &Monitor::default(), shutdown).await
+}
+
+/// Like [`run`], telling its health and metrics to `monitor`.
+///
+/// # Errors
+/// See [`run`].
+pub async fn run_monitored(config: &Config, monitor: &Monitor, shutdown: CancellationToken) -> Result<(), BridgeError> {
     let mlflow = Mlflow::new(&config.mlflow)?;
+    metrics::register(monitor, &mlflow);
     let names = Names::new(&config.nats.namespace)?;
-    let auth = Auth::from(&config.nats);
-    let connecting = Bus::connect_when_there(&config.nats.url, &auth, "jetsweep-mlflow-bridge", names);
+    let connecting = Bus::connect_when_there(&config.nats, "jetsweep-mlflow-bridge", names);
     let Some(bus) = shutdown.run_until_cancelled(connecting).await else { return Ok(()) };
     let bus = bus?;
-    let tuning = Tuning { ack_wait: Some(config.worker.ack_wait()), ..Tuning::default() };
-    topology::ensure(&bus.jetstream, &bus.names, &tuning).await?;
+    monitor.watch_nats(&bus.client);
+    topology::ensure_present(&bus.jetstream, &bus.names, &Tuning::from(config)).await?;
     topology::ensure_mlflow(&bus.jetstream, &bus.names).await?;
     let health = tokio::spawn({
         let (bus, mlflow) = (bus.clone(), mlflow.clone());
         async move { view::tell_health(&bus, &mlflow).await }
     });
-    let served = serve(config, mlflow, bus, &shutdown).await;
+    let served = serve(config, monitor, mlflow, bus, &shutdown).await;
     health.abort();
     served
 }
 
-async fn serve(config: &Config, mlflow: Mlflow, bus: Bus, shutdown: &CancellationToken) -> Result<(), BridgeError> {
+async fn serve(
+    config: &Config,
+    monitor: &Monitor,
+    mlflow: Mlflow,
+    bus: Bus,
+    shutdown: &CancellationToken,
+) -> Result<(), BridgeError> {
     let context = Context::new(mlflow.clone(), &config.mlflow);
     let Some(proven) = shutdown.run_until_cancelled(prove(&context)).await else { return Ok(()) };
     proven?;
+    mlflow.metrics().answered();
     let views = Views::new(bus.batches().await?);
     tracing::info!(url = %mlflow.url(), log = config.mlflow.log, "MLflow bridge is up");
     let bridge = Arc::new(Bridge {
@@ -119,8 +140,13 @@ async fn serve(config: &Config, mlflow: Mlflow, bus: Bus, shutdown: &Cancellatio
     let tasks = TaskTracker::new();
     tasks.spawn(until(bridge.stop.clone(), Arc::clone(&bridge).consume()));
     tasks.spawn(until(bridge.stop.clone(), Arc::clone(&bridge).finish_batches()));
+    if monitor.is_watched() {
+        tasks.spawn(until(bridge.stop.clone(), Arc::clone(&bridge).keep_looking(monitor.clone())));
+    }
     tasks.close();
+    monitor.started();
     tasks.wait().await;
+    monitor.stopping();
     tracing::info!("MLflow bridge is down");
     match bridge.unreadable.get() {
         Some(subject) => Err(BridgeError::Newer { subject: subject.clone() }),
@@ -225,6 +251,21 @@ impl Bridge {
     async fn consumer(&self) -> Result<PullConsumer, String> {
         let (name, stream) = (self.bus.names.mlflow_consumer(), self.bus.names.results_stream());
         self.bus.jetstream.get_consumer_from_stream(name, stream).await.map_err(|error| error.to_string())
+    }
+
+    /// Looks at how far behind the consumer is, for whoever asks the monitor.
+    async fn keep_looking(self: Arc<Self>, monitor: Monitor) {
+        loop {
+            match self.consumer().await {
+                Ok(consumer) => {
+                    let info = consumer.cached_info();
+                    self.context.mlflow.metrics().lags(info.num_pending + info.num_ack_pending as u64);
+                    monitor.ready(RESULTS);
+                }
+                Err(reason) => monitor.not_ready(RESULTS, reason),
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     /// Works on one message, and settles it.

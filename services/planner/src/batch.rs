@@ -53,8 +53,8 @@ impl Planned {
 #[tracing::instrument(name = "plan", skip_all, fields(subject = held.subject()))]
 pub(crate) async fn handle(planner: Arc<Planner>, held: HeldPlan) {
     let Some(subject) = planner.bus.names.parse_plan(held.subject()) else {
-        let stored = refusal::store(&planner.bus, &planner.batches, &held, None, &Refusal::InvalidBatchId).await;
-        return finish(held, stored.map(|()| Settled::Done)).await;
+        let stored = refusal::store(&planner, &held, None, &Refusal::InvalidBatchId).await;
+        return finish(&planner, held, stored.map(|()| Settled::Done)).await;
     };
     // Entered before anything is read: a request is either read below or finds the batch here.
     let Some(active) = planner.active.enter(&subject.batch) else {
@@ -66,13 +66,13 @@ pub(crate) async fn handle(planner: Arc<Planner>, held: HeldPlan) {
         () = planner.shutdown.cancelled() => Ok(Settled::HandBack),
         settled = settle(&planner, &held, &subject, active.stopped()) => settled.map(|()| Settled::Done),
     };
-    finish(held, settled).await;
+    finish(&planner, held, settled).await;
     if active.leave() {
         control::carry_out(&planner, &subject.batch).await;
     }
 }
 
-async fn finish(held: HeldPlan, settled: Result<Settled, BatchError>) {
+async fn finish(planner: &Planner, held: HeldPlan, settled: Result<Settled, BatchError>) {
     match settled {
         Ok(Settled::HandBack) => held.hand_back().await,
         Ok(Settled::Done) => {
@@ -86,6 +86,7 @@ async fn finish(held: HeldPlan, settled: Result<Settled, BatchError>) {
         }
         Err(error) => {
             tracing::warn!(%error, "the batch cannot go on now, trying again later");
+            planner.metrics.put_off.inc();
             held.retry_later(RETRY_PAUSE).await;
         }
     }
@@ -108,7 +109,7 @@ async fn settle(
         Planned::Nothing => Ok(()),
         Planned::Refused { refusal, is_told } => {
             let told = is_told.then_some(batch);
-            refusal::store(&planner.bus, &planner.batches, held, told, &refusal).await
+            refusal::store(planner, held, told, &refusal).await
         }
     }
 }
@@ -257,5 +258,6 @@ async fn seal(planner: &Planner, begin: &Begin, jobs: u64) -> Result<(), BatchEr
     let id = facts::event_id(&begin.batch_id, begin.generation, BatchEvent::Sealed);
     planner.bus.create(&subject, &id, encode(&sealed)).await?;
     tracing::info!(jobs, "every job is published");
+    planner.metrics.sealed.inc();
     Ok(())
 }

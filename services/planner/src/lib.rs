@@ -16,6 +16,7 @@ mod error;
 mod facts;
 mod header;
 mod intake;
+mod metrics;
 mod planner;
 mod planning;
 mod publishing;
@@ -25,5 +26,5 @@ mod submission;
 mod threads;
 
 pub use error::PlannerError;
-pub use planner::run;
+pub use planner::{run, run_monitored};
 pub use planning::{PlanOptions, plan};

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use async_nats::jetstream::kv::Store;
-use jetsweep_shared::bus::{Auth, Bus};
+use jetsweep_shared::bus::Bus;
 use jetsweep_shared::config::Config;
+use jetsweep_shared::monitor::Monitor;
 use jetsweep_shared::subjects::Names;
 use jetsweep_shared::topology::{self, Tuning};
 use tokio_util::sync::CancellationToken;
@@ -13,6 +14,7 @@ use crate::control::{self, ActiveBatches};
 use crate::endpoints::Endpoints;
 use crate::error::PlannerError;
 use crate::intake::Intake;
+use crate::metrics::Metrics;
 use crate::planning::PlanOptions;
 use crate::publishing::Publisher;
 use crate::threads::Threads;
@@ -31,6 +33,8 @@ pub(crate) struct Planner {
     pub(crate) active: ActiveBatches,
     pub(crate) threads: Threads,
     pub(crate) shutdown: CancellationToken,
+    pub(crate) monitor: Monitor,
+    pub(crate) metrics: Metrics,
 }
 
 /// Plans submitted sweeps and publishes their jobs until `shutdown` is cancelled; then hands back what is unfinished,
@@ -39,34 +43,52 @@ pub(crate) struct Planner {
 /// # Errors
 /// When it cannot start for a reason that stays. It waits for a server that is away, then and later.
 pub async fn run(config: &Config, shutdown: CancellationToken) -> Result<(), PlannerError> {
+    run_monitored(config, &Monitor::default(), shutdown).await
+}
+
+/// Like [`run`], telling its health and metrics to `monitor`.
+///
+/// # Errors
+/// See [`run`].
+pub async fn run_monitored(
+    config: &Config,
+    monitor: &Monitor,
+    shutdown: CancellationToken,
+) -> Result<(), PlannerError> {
     let names = Names::new(&config.nats.namespace)?;
-    let auth = Auth::from(&config.nats);
-    let connecting = Bus::connect_when_there(&config.nats.url, &auth, "jetsweep-planner", names);
+    let connecting = Bus::connect_when_there(&config.nats, "jetsweep-planner", names);
     let Some(bus) = shutdown.run_until_cancelled(connecting).await else { return Ok(()) };
     let bus = bus?;
+    monitor.watch_nats(&bus.client);
     let tuning = Tuning::from(config);
     topology::ensure(&bus.jetstream, &bus.names, &tuning).await?;
 
     let mut options = PlanOptions::from_config(config);
     options.max_payload = bus.client.max_payload();
+    let active = ActiveBatches::default();
+    let metrics = Metrics::new(monitor, &active);
     let planner = Arc::new(Planner {
+        monitor: monitor.clone(),
         batches: bus.batches().await?,
-        publisher: Publisher::open(&bus, config.planner.queue_depth).await?,
+        publisher: Publisher::open(&bus, config.planner.queue_depth, metrics.jobs.clone()).await?,
+        metrics,
         bus,
         options,
-        active: ActiveBatches::default(),
+        active,
         threads: Threads::new(),
         shutdown,
     });
     let intake = Intake::open(&planner.bus).await?;
     let endpoints = Endpoints::open(&planner.bus).await?;
     tracing::info!(namespace = planner.bus.names.namespace(), "planner started");
+    monitor.started();
 
     tokio::join!(
         intake.take_plans(planner.clone()),
         planner.publisher.keep_lanes_supplied(&planner.shutdown),
         control::watch(&planner),
         endpoints.serve(&planner),
+        planner.metrics.keep_looking(&planner.bus, monitor, &planner.shutdown),
     );
     // Answers on their way are written out before the connection is dropped.
     if let Err(error) = planner.bus.client.flush().await {

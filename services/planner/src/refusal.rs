@@ -3,7 +3,7 @@
 use async_nats::HeaderMap;
 use async_nats::jetstream::kv::Store;
 use jetsweep_engine::problem::Problem;
-use jetsweep_shared::bus::{Bus, BusError};
+use jetsweep_shared::bus::BusError;
 use jetsweep_shared::events::{self, BatchState, BatchStatus, headers};
 use jetsweep_shared::ids::BatchId;
 use jetsweep_shared::subjects::status_key;
@@ -13,6 +13,7 @@ use crate::error::BatchError;
 use crate::facts;
 use crate::header;
 use crate::intake::HeldPlan;
+use crate::planner::Planner;
 
 /// Longest explanation in the header of a message in DEAD, in bytes. The status has all of it.
 const LONGEST_HEADER: usize = 1024;
@@ -83,8 +84,7 @@ pub(crate) fn one_line(problems: &[Problem]) -> String {
 /// `batch` is the batch whose status tells it; `None` when there is no such batch, or when the status is that of the
 /// batch that was planned from another spec.
 pub(crate) async fn store(
-    bus: &Bus,
-    batches: &Store,
+    planner: &Planner,
     held: &HeldPlan,
     batch: Option<&BatchId>,
     refusal: &Refusal,
@@ -94,14 +94,16 @@ pub(crate) async fn store(
             Refusal::InvalidSpec(problems) => problems.clone(),
             other => vec![Problem::new("", other.message())],
         };
-        facts::put_status(batches, &refused_status(batch, problems)).await?;
+        facts::put_status(&planner.batches, &refused_status(batch, problems)).await?;
     }
     let dead_headers = dead_headers(held, refusal);
-    let subject = match bus.names.parse_plan(held.subject()) {
-        Some(plan) => bus.names.dead_plan(&plan.batch),
-        None => bus.names.dead_message(&bus.names.plans_stream(), held.sequence()),
+    let names = &planner.bus.names;
+    let subject = match names.parse_plan(held.subject()) {
+        Some(plan) => names.dead_plan(&plan.batch),
+        None => names.dead_message(&names.plans_stream(), held.sequence()),
     };
-    bus.publish_with_headers(&subject, dead_headers, held.payload().clone()).await?;
+    planner.bus.publish_with_headers(&subject, dead_headers, held.payload().clone()).await?;
+    planner.metrics.refused.inc();
     tracing::warn!(subject = held.subject(), code = refusal.code(), reason = refusal.message(), "refused a plan");
     Ok(())
 }

@@ -196,7 +196,7 @@ mod tests {
     use async_nats::jetstream::AckKind;
     use async_nats::jetstream::consumer::PullConsumer;
     use futures::{FutureExt, StreamExt};
-    use jetsweep_shared::bus::Auth;
+    use jetsweep_shared::config::NatsConfig;
     use jetsweep_shared::ids::Priority;
     use jetsweep_shared::subjects::{NATIVE, Names};
     use jetsweep_shared::topology::{self, Tuning};
@@ -218,7 +218,7 @@ mod tests {
         /// A server with one job queued.
         async fn new(ack_wait: Duration) -> Self {
             let server = NatsServer::start().await;
-            let bus = Bus::connect(&server.url(), &Auth::None, "test", Names::default()).await.unwrap();
+            let bus = Bus::connect(&NatsConfig::at(server.url()), "test", Names::default()).await.unwrap();
             let tuning = Tuning { ack_wait: Some(ack_wait), ..Tuning::default() };
             topology::ensure(&bus.jetstream, &bus.names, &tuning).await.unwrap();
             let subject = bus.names.job(NATIVE, Priority::Normal, &"b".parse().unwrap(), 0, 0);

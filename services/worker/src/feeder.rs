@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_nats::Message;
 use jetsweep_shared::bus::{Bus, with_jitter};
 use jetsweep_shared::ids::Priority;
+use jetsweep_shared::monitor::Monitor;
 use jetsweep_shared::subjects::NATIVE;
 use jetsweep_shared::topology::{self, Tuning};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -38,13 +39,14 @@ pub(crate) struct Feeder {
     priority: Priority,
     places: Arc<Semaphore>,
     most: usize,
+    monitor: Monitor,
 }
 
 impl Feeder {
     /// For a worker with `slots` slots; `tuning` is what the topology is put in place with, should it go missing.
-    pub(crate) fn new(bus: Bus, tuning: Tuning, priority: Priority, slots: usize) -> Self {
+    pub(crate) fn new(bus: Bus, tuning: Tuning, priority: Priority, slots: usize, monitor: Monitor) -> Self {
         let most = at_hand(slots);
-        Self { bus, tuning, priority, places: Arc::new(Semaphore::new(most)), most }
+        Self { bus, tuning, priority, places: Arc::new(Semaphore::new(most)), most, monitor }
     }
 
     /// Gives each job to `start` together with its place, until `shutdown`; jobs that come too late go to `refuse`.
@@ -54,7 +56,7 @@ impl Feeder {
         start: impl Fn(Message, Place),
         refuse: impl Fn(Message),
     ) {
-        let mut health = Health::default();
+        let mut health = Health { troubles: 0, priority: self.priority, monitor: self.monitor.clone() };
         loop {
             let opened = tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -73,7 +75,7 @@ impl Feeder {
                 }
                 Err(error) => error,
             };
-            let pause = health.trouble(self.priority, &error);
+            let pause = health.trouble(&error);
             if let PullError::Gone(_) = error {
                 self.put_back(&shutdown).await;
             }
@@ -111,7 +113,7 @@ impl Feeder {
             let Some(heard) = shutdown.run_until_cancelled(pull.next()).await else { return Ok(()) };
             match heard? {
                 Heard::Job(job) => {
-                    health.fine(self.priority);
+                    health.fine();
                     // A request that counted as lost may still bring a job: it waits for a place of its own.
                     let place = match places.pop() {
                         Some(place) => Some(place),
@@ -121,7 +123,7 @@ impl Feeder {
                         start(job, place);
                     }
                 }
-                Heard::NoJobsYet | Heard::Ended => health.fine(self.priority),
+                Heard::NoJobsYet | Heard::Ended => health.fine(),
             }
         }
     }
@@ -133,28 +135,33 @@ impl Feeder {
 
     /// Creates what is missing of streams and consumers: somebody deleted it, or the server lost its store.
     async fn put_back(&self, shutdown: &CancellationToken) {
-        let ensure = topology::ensure(&self.bus.jetstream, &self.bus.names, &self.tuning);
+        let ensure = topology::ensure_present(&self.bus.jetstream, &self.bus.names, &self.tuning);
         if let Some(Err(error)) = shutdown.run_until_cancelled(ensure).await {
             tracing::debug!(%error, "cannot put streams and consumers back yet");
         }
     }
 }
 
-/// Whether jobs can be pulled, with one log line a change.
-#[derive(Debug, Default)]
+/// Whether jobs can be pulled, told to the monitor, with one log line a change.
+#[derive(Debug)]
 struct Health {
     troubles: u32,
+    priority: Priority,
+    monitor: Monitor,
 }
 
 impl Health {
-    fn fine(&mut self, priority: Priority) {
+    fn fine(&mut self) {
         if std::mem::take(&mut self.troubles) > 0 {
-            tracing::info!(%priority, "pulling jobs again");
+            self.monitor.ready(self.part());
+            tracing::info!(priority = %self.priority, "pulling jobs again");
         }
     }
 
     /// Returns the pause to make.
-    fn trouble(&mut self, priority: Priority, error: &PullError) -> Duration {
+    fn trouble(&mut self, error: &PullError) -> Duration {
+        let priority = self.priority;
+        self.monitor.not_ready(self.part(), error.to_string());
         if self.troubles == 0 {
             tracing::warn!(%priority, %error, "cannot pull jobs, trying again");
         } else {
@@ -163,5 +170,14 @@ impl Health {
         let doublings = self.troubles.min(16);
         self.troubles = self.troubles.saturating_add(1);
         with_jitter(FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE))
+    }
+
+    /// What the monitor calls it.
+    fn part(&self) -> &'static str {
+        match self.priority {
+            Priority::High => "jobs.high",
+            Priority::Normal => "jobs.normal",
+            Priority::Low => "jobs.low",
+        }
     }
 }

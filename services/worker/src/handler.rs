@@ -255,11 +255,12 @@ impl Handler {
     }
 
     async fn complete(&self, delivery: &Delivery, claim: Claim, job: &Job, computed: Computed) {
-        let Computed { payload, timing, runs, runs_failed } = computed;
+        let Computed { payload, timing, runs, runs_failed, runtime_us } = computed;
         let start = Instant::now();
         match claim.complete(outgoing_result(&self.bus.names, job, payload)).await {
             Ok(()) => {
                 self.stats.took(&timing);
+                self.stats.ran(&runtime_us);
                 self.stats.published_in(start.elapsed());
                 self.stats.job_completed(runs, runs_failed);
                 tracing::debug!(runs, runs_failed, compute_us = timing.compute_us, "job done");

@@ -25,6 +25,7 @@ mod feeder;
 mod governor;
 mod handler;
 mod job;
+mod metrics;
 mod pins;
 mod pull;
 pub mod replay;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use jetsweep_shared::bus::{Auth, Bus, BusError};
+use jetsweep_shared::bus::{Bus, BusError};
 use jetsweep_shared::config::Config;
 use jetsweep_shared::ids::Priority;
+use jetsweep_shared::monitor::Monitor;
 use jetsweep_shared::subjects::{InvalidNamespace, Names};
 use jetsweep_shared::topology::{self, TopologyError, Tuning};
 use tokio::sync::Semaphore;
@@ -20,6 +21,7 @@ use crate::data::BarsCache;
 use crate::feeder::Feeder;
 use crate::governor::Governor;
 use crate::handler::{Handler, UNSETTLED_PER_SLOT};
+use crate::metrics;
 use crate::pins::Pins;
 use crate::replay::Replays;
 use crate::scheduler::Scheduler;
@@ -62,6 +64,8 @@ pub enum WorkerError {
 pub struct Options {
     /// How redelivered jobs are run; this binary itself with the hidden subcommand when absent.
     pub child_command: Option<ChildCommand>,
+    /// Where it tells its health and metrics.
+    pub monitor: Monitor,
 }
 
 /// Serves jobs until `shutdown`. See [`run_with`].
@@ -100,11 +104,13 @@ pub async fn run_with(
     let names = Names::new(&config.nats.namespace)?;
     let tuning = Tuning::from(config);
     let name = format!("jetsweep worker {}", worker.name);
-    let auth = Auth::from(&config.nats);
-    let connecting = Bus::connect_when_there(&config.nats.url, &auth, &name, names);
+    let monitor = &options.monitor;
+    metrics::register(monitor, config, &stats);
+    let connecting = Bus::connect_when_there(&config.nats, &name, names);
     let Some(bus) = shutdown.run_until_cancelled(connecting).await else { return Ok(()) };
     let bus = bus?;
-    topology::ensure(&bus.jetstream, &bus.names, &tuning).await?;
+    monitor.watch_nats(&bus.client);
+    topology::ensure_present(&bus.jetstream, &bus.names, &tuning).await?;
     let bucket = bus.batches().await?;
 
     let controls = Arc::new(Controls::new(bucket.clone()));
@@ -126,14 +132,16 @@ pub async fn run_with(
     tracing::info!(worker = worker.name, slots = worker.slots, "worker ready");
     let feeders = TaskTracker::new();
     for priority in Priority::ALL {
-        let feeder = Feeder::new(bus.clone(), tuning.clone(), priority, worker.slots);
+        let feeder = Feeder::new(bus.clone(), tuning.clone(), priority, worker.slots, monitor.clone());
         let (to_start, to_refuse) = (Arc::clone(&handler), Arc::clone(&handler));
         let start = move |message, place| to_start.start(message, place);
         let refuse = move |message| to_refuse.refuse(message);
         feeders.spawn(feeder.feed(shutdown.clone(), start, refuse));
     }
     feeders.close();
+    monitor.started();
     feeders.wait().await;
+    monitor.stopping();
     stop(handler, worker.drain()).await;
     watch.abort();
     governing.abort();

@@ -61,6 +61,8 @@ pub(crate) struct Computed {
     pub(crate) timing: Timing,
     pub(crate) runs: u64,
     pub(crate) runs_failed: u64,
+    /// Time of each run, in microseconds.
+    pub(crate) runtime_us: Vec<f64>,
 }
 
 impl Computed {
@@ -70,6 +72,7 @@ impl Computed {
             timing: result.timing,
             runs: u64::from(result.runs.count),
             runs_failed: result.failed.iter().map(|failed| u64::from(failed.runs.count)).sum(),
+            runtime_us: result.runtime_us.clone(),
         }
     }
 }

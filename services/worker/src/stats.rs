@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::metrics::Durations;
+
 /// Counters of one worker since its start. They are only added to, from all its threads; read them at any time with
 /// [`WorkerStats::summary`].
 #[derive(Debug, Default)]
@@ -21,12 +23,14 @@ pub struct WorkerStats {
     pub(crate) cache_hits: AtomicU64,
     pub(crate) cache_misses: AtomicU64,
     pub(crate) cache_peak_bytes: AtomicU64,
+    cache_bytes: AtomicU64,
     jobs_held: AtomicU64,
     jobs_held_peak: AtomicU64,
     wait_us: AtomicU64,
     load_us: AtomicU64,
     compute_us: AtomicU64,
     publish_us: AtomicU64,
+    pub(crate) durations: Durations,
 }
 
 /// What [`WorkerStats`] said at one moment. Times are totals over all jobs, in microseconds; jobs overlap, so they
@@ -53,8 +57,12 @@ pub struct WorkerSummary {
     pub cache_hits: u64,
     /// Times they were read from disk.
     pub cache_misses: u64,
-    /// Most memory that bars took in the cache, in bytes.
+    /// Memory that bars take in the cache, in bytes.
+    pub cache_bytes: u64,
+    /// The most it was.
     pub cache_peak_bytes: u64,
+    /// Jobs held now.
+    pub jobs_held: u64,
     /// Most jobs held at a time.
     pub jobs_held_peak: u64,
     /// Jobs waiting for bars and a slot.
@@ -82,7 +90,9 @@ impl WorkerStats {
             runs_failed: read(&self.runs_failed),
             cache_hits: read(&self.cache_hits),
             cache_misses: read(&self.cache_misses),
+            cache_bytes: read(&self.cache_bytes),
             cache_peak_bytes: read(&self.cache_peak_bytes),
+            jobs_held: read(&self.jobs_held),
             jobs_held_peak: read(&self.jobs_held_peak),
             wait_us: read(&self.wait_us),
             load_us: read(&self.load_us),
@@ -100,6 +110,7 @@ impl WorkerStats {
     }
 
     pub(crate) fn cache_holds(&self, bytes: u64) {
+        self.cache_bytes.store(bytes, Ordering::Relaxed);
         self.cache_peak_bytes.fetch_max(bytes, Ordering::Relaxed);
     }
 
@@ -140,6 +151,14 @@ impl WorkerStats {
         self.wait_us.fetch_add(timing.wait_us, Ordering::Relaxed);
         self.load_us.fetch_add(timing.load_us, Ordering::Relaxed);
         self.compute_us.fetch_add(timing.compute_us, Ordering::Relaxed);
+        self.durations.job.observe(timing.compute_us as f64 / 1e6);
+    }
+
+    /// Counts runs that took so long, in microseconds each.
+    pub(crate) fn ran(&self, runtime_us: &[f64]) {
+        for time in runtime_us {
+            self.durations.run.observe(time / 1e6);
+        }
     }
 
     pub(crate) fn published_in(&self, time: Duration) {

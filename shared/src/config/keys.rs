@@ -40,11 +40,15 @@ const MIB: i64 = 1 << 20;
 const DAY_SECONDS: i64 = 24 * 3600;
 
 /// All keys, in the order in which they are shown.
-pub(super) const KEYS: [Key; 42] = [
+pub(super) const KEYS: [Key; 49] = [
     text("nats.url"),
     text("nats.credentials"),
     text("nats.user"),
     Key { path: "nats.password", kind: Kind::Secret },
+    text("nats.password_file"),
+    text("nats.tls_ca"),
+    text("nats.tls_certificate"),
+    text("nats.tls_key"),
     text("nats.namespace"),
     whole("nats.replicas", "copies", 1, 5),
     text("nats.server_binary"),
@@ -83,6 +87,9 @@ pub(super) const KEYS: [Key; 42] = [
     whole("mlflow.concurrency", "requests", 1, 8),
     whole("mlflow.timeout_seconds", "seconds", 1, 3600),
     whole("limits.batch_runs", "runs", 1, i64::MAX),
+    text("http.listen"),
+    Key { path: "http.token", kind: Kind::Secret },
+    text("http.token_file"),
     Key { path: "log.format", kind: Kind::OneOf(&["auto", "human", "json"]) },
     text("log.filter"),
 ];

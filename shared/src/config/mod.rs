@@ -20,7 +20,8 @@ pub use load::{ConfigError, Explained, FILE_NAME, Origin, Overrides, Sources};
 pub use mlflow::{Detail, LogRuns, MlflowConfig, PLACEHOLDERS};
 pub use secret::{Secret, redact_url};
 pub use settings::{
-    Config, ConsolidatorConfig, DataConfig, LimitsConfig, LogConfig, LogFormat, NatsConfig, PlannerConfig, WorkerConfig,
+    Config, ConsolidatorConfig, DataConfig, HttpConfig, LimitsConfig, LogConfig, LogFormat, NatsConfig, PlannerConfig,
+    WorkerConfig,
 };
 
 #[cfg(test)]

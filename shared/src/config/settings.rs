@@ -1,6 +1,7 @@
 //! The configuration as plain structs, with their defaults.
 
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ pub struct Config {
     pub mlflow: MlflowConfig,
     /// What is refused for being too large.
     pub limits: LimitsConfig,
+    /// Health and metrics of a service.
+    pub http: HttpConfig,
     /// Logs.
     pub log: LogConfig,
     /// Where each value that is no default came from, by key.
@@ -51,6 +54,14 @@ pub struct NatsConfig {
     pub user: Option<String>,
     /// Password of `user`.
     pub password: Option<Secret>,
+    /// File that holds `password`.
+    pub password_file: Option<PathBuf>,
+    /// File of the certificates that the server's must be signed by (PEM). With it, only TLS will do.
+    pub tls_ca: Option<PathBuf>,
+    /// File of the certificate to show the server (PEM), together with `tls_key`.
+    pub tls_certificate: Option<PathBuf>,
+    /// File of the key of `tls_certificate` (PEM).
+    pub tls_key: Option<PathBuf>,
     /// Prefix of every subject and, in upper case, of every stream: two deployments can share an account.
     pub namespace: String,
     /// Copies of each stream, in a cluster of at least as many servers.
@@ -130,6 +141,18 @@ pub struct LimitsConfig {
     pub batch_runs: u64,
 }
 
+/// Health and metrics of a service over HTTP.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpConfig {
+    /// Where a service shows them: a port, which is one of this machine only, or address and port. Nowhere when absent.
+    pub listen: Option<String>,
+    /// Who asks for metrics must know this.
+    pub token: Option<Secret>,
+    /// File that holds `token`.
+    pub token_file: Option<PathBuf>,
+}
+
 /// Logs, which go to standard error.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -164,6 +187,7 @@ impl Default for Config {
             consolidator: ConsolidatorConfig::default(),
             mlflow: MlflowConfig::default(),
             limits: LimitsConfig::default(),
+            http: HttpConfig::default(),
             log: LogConfig::default(),
             origins: BTreeMap::new(),
         }
@@ -177,6 +201,10 @@ impl Default for NatsConfig {
             credentials: None,
             user: None,
             password: None,
+            password_file: None,
+            tls_ca: None,
+            tls_certificate: None,
+            tls_key: None,
             namespace: "jetsweep".to_owned(),
             replicas: 1,
             server_binary: None,
@@ -241,6 +269,28 @@ impl Config {
     /// The database of results: as configured, or `results.duckdb` in the state folder.
     pub fn database(&self) -> PathBuf {
         self.consolidator.database.clone().unwrap_or_else(|| self.state_dir.join("results.duckdb"))
+    }
+}
+
+impl NatsConfig {
+    /// The server at `url`, which asks nobody to sign in.
+    pub fn at(url: String) -> Self {
+        Self { url, ..Self::default() }
+    }
+}
+
+impl HttpConfig {
+    /// Where health and metrics are shown. A port alone is one of the loopback address.
+    pub fn address(&self) -> Option<SocketAddr> {
+        listen_address(self.listen.as_deref()?)
+    }
+}
+
+/// A port, or an address with its port.
+fn listen_address(text: &str) -> Option<SocketAddr> {
+    match text.parse::<u16>() {
+        Ok(port) => Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
+        Err(_) => text.parse().ok(),
     }
 }
 

@@ -129,7 +129,7 @@ fn values_that_do_not_fit_together_are_refused() {
     insta::assert_snapshot!(error, @r#"
     the configuration has 3 problems
       JETSWEEP_NATS__NAMESPACE: "a.b" cannot prefix subjects and streams (1 to 32 lower-case letters, digits, '-', '_')
-      JETSWEEP_NATS__USER: needs nats.password too
+      JETSWEEP_NATS__USER: needs nats.password or nats.password_file too
       JETSWEEP_NATS__CREDENTIALS: nats.credentials and nats.user cannot both be used to sign in; set one of them
     "#);
 }
@@ -142,4 +142,76 @@ fn files_that_cannot_be_used_are_named() {
     let named = Sources { file: Some(path.clone()), ..Sources::default() };
     let syntax = Config::load(&named).unwrap_err().to_string();
     assert!(syntax.starts_with(&format!("{}:2:7: not TOML: ", path.display())), "{syntax}");
+}
+
+#[test]
+fn secrets_are_read_from_files_and_never_shown() {
+    let (_folder, path) = file("hunter2\n");
+    let path = path.to_str().unwrap();
+    let env =
+        [("JETSWEEP_NATS__USER", "w"), ("JETSWEEP_NATS__PASSWORD_FILE", path), ("JETSWEEP_HTTP__TOKEN_FILE", path)];
+    let config = Config::load(&sources(&env)).unwrap();
+    assert_eq!(config.nats.password.as_ref().unwrap().expose(), "hunter2");
+    assert_eq!(config.http.token.as_ref().unwrap().expose(), "hunter2");
+    let explained = config.explain();
+    let password = explained.iter().find(|line| line.key == "nats.password").unwrap();
+    assert_eq!(password.value.as_deref(), Some("(hidden)"));
+    assert_eq!(password.origin.to_string(), "JETSWEEP_NATS__PASSWORD_FILE");
+    assert!(!format!("{config:?} {explained:?} {}", serde_json::to_string(&config).unwrap()).contains("hunter2"));
+
+    let env = [
+        ("JETSWEEP_HTTP__TOKEN", "hunter2"),
+        ("JETSWEEP_HTTP__TOKEN_FILE", path),
+        ("JETSWEEP_HTTP__LISTEN", "everywhere"),
+        ("JETSWEEP_NATS__USER", "w"),
+        ("JETSWEEP_NATS__PASSWORD_FILE", "/nowhere/password"),
+        ("JETSWEEP_NATS__TLS_KEY", "key.pem"),
+    ];
+    let error = Config::load(&sources(&env)).unwrap_err().to_string();
+    insta::assert_snapshot!(error, @r#"
+    the configuration has 4 problems
+      JETSWEEP_NATS__TLS_KEY: needs nats.tls_certificate too
+      JETSWEEP_HTTP__LISTEN: "everywhere" is neither a port (9464) nor an address with one (0.0.0.0:9464)
+      JETSWEEP_NATS__PASSWORD_FILE: failed to read /nowhere/password: No such file or directory (os error 2)
+      JETSWEEP_HTTP__TOKEN_FILE: http.token_file and http.token cannot both be set
+    "#);
+}
+
+/// A file of the repository.
+fn repository(name: &str) -> String {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn the_reference_has_every_key_and_no_other() {
+    let reference = repository("docs/configuration.md");
+    let rows = reference.lines().filter(|line| line.starts_with("| `"));
+    let first_cells = rows.map(|row| row.split('|').nth(1).unwrap());
+    let mut documented: Vec<&str> = first_cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    let mut keys: Vec<&str> = keys::KEYS.iter().map(|key| key.path).collect();
+    documented.sort_unstable();
+    keys.sort_unstable();
+    assert_eq!(documented, keys, "docs/configuration.md and the keys of the code");
+}
+
+#[test]
+fn deployments_set_keys_that_there_are() {
+    let mut variables = 0;
+    let kubernetes =
+        ["planner", "worker", "consolidator", "mlflow-bridge"].map(|role| format!("deploy/kubernetes/{role}.yaml"));
+    for file in ["compose.yaml".to_owned(), "Dockerfile".to_owned()].into_iter().chain(kubernetes) {
+        let text = repository(&file);
+        for word in text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
+            let Some(name) = word.strip_prefix("JETSWEEP_") else { continue };
+            // The image's name in compose.yaml, and the commit in the Dockerfile, are of the build and not of the program.
+            if matches!(word, "JETSWEEP_IMAGE" | "JETSWEEP_COMMIT" | "JETSWEEP_JOBS") {
+                continue;
+            }
+            let key = name.to_lowercase().replace("__", ".");
+            keys::find(&key).unwrap_or_else(|problem| panic!("{file}: {word} {problem}"));
+            variables += 1;
+        }
+    }
+    assert!(variables > 20, "only {variables} variables were found");
 }

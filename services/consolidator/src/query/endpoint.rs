@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{QueryError, Rows};
 use crate::database::Database;
+use crate::metrics::Metrics;
 
 /// Queries answered at the same time; more wait.
 const AT_ONCE: usize = 4;
@@ -78,12 +79,12 @@ impl Endpoint {
     }
 
     /// Answers requests until the program stops; what is being answered then is stopped too.
-    pub(crate) async fn serve(self, queries: Queries, shutdown: CancellationToken) {
+    pub(crate) async fn serve(self, queries: Queries, metrics: Metrics, shutdown: CancellationToken) {
         let Self { bus, service, requests } = self;
-        let (bus, queries, stop) = (&bus, &queries, &shutdown);
+        let (bus, queries, metrics, stop) = (&bus, &queries, &metrics, &shutdown);
         requests
             .take_until(stop.cancelled())
-            .for_each_concurrent(AT_ONCE, async |request| answer(bus, queries, &request, stop).await)
+            .for_each_concurrent(AT_ONCE, async |request| answer(bus, queries, metrics, &request, stop).await)
             .await;
         if let Err(error) = service.stop().await {
             tracing::debug!(%error, "the service was not stopped in order");
@@ -99,7 +100,8 @@ struct Shape {
     in_parts: bool,
 }
 
-async fn answer(bus: &Bus, queries: &Queries, request: &Request, shutdown: &CancellationToken) {
+async fn answer(bus: &Bus, queries: &Queries, metrics: &Metrics, request: &Request, shutdown: &CancellationToken) {
+    let start = Instant::now();
     let wants_parts = request.message.headers.as_ref().and_then(|headers| headers.get(headers::STREAM));
     let in_parts = wants_parts.is_some_and(|value| value.as_str() == "1");
     let most = bus.client.max_payload().saturating_sub(HEADERS_BYTES);
@@ -119,11 +121,13 @@ async fn answer(bus: &Bus, queries: &Queries, request: &Request, shutdown: &Canc
         sent
     };
     let (computed, sent) = tokio::join!(computing, sending);
+    metrics.counts.query_seconds.observe(start.elapsed().as_secs_f64());
     match computed {
         Ok(()) if in_parts => respond(request, part_header(sent), Bytes::new()).await,
         Ok(()) => {}
         Err(error) => {
             tracing::debug!(code = error.code(), %error, "a query has no answer");
+            metrics.counts.failed_queries.inc();
             let (headers, body) = error_reply(&error);
             respond(request, headers, body).await;
         }

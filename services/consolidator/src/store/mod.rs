@@ -88,6 +88,8 @@ pub enum Applied {
 pub struct Committed {
     /// Rows appended.
     pub rows: usize,
+    /// Up to which message of the log it was, if it passed any.
+    pub sequence: Option<u64>,
     /// Views of the batches that changed, as of now.
     pub batches: Vec<BatchStatus>,
     /// Batches that were deleted.
@@ -193,9 +195,9 @@ impl Store {
         let mut deleted = std::mem::take(&mut self.deleted);
         deleted.extend(self.group.deleted().iter().map(|event| event.batch_id.clone()));
         self.group.clear();
-        self.passed = None;
+        let sequence = self.passed.take().map(|position| position.sequence);
         self.batches.forget_what_is_over();
-        Ok(Committed { rows, batches, deleted })
+        Ok(Committed { rows, sequence, batches, deleted })
     }
 
     /// Puts the file in order after a batch has ended: builds the index if nothing is running, and moves DuckDB's log

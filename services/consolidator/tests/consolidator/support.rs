@@ -7,8 +7,8 @@ use jetsweep_consolidator::store::{Applied, Source, Store};
 use jetsweep_consolidator::{LogEvent, Reader, Resources, Row};
 use jetsweep_engine::metrics::{BLOCKS, Kind, Metric};
 use jetsweep_engine::validation::Segment;
-use jetsweep_shared::bus::{Auth, Bus};
-use jetsweep_shared::config::Config;
+use jetsweep_shared::bus::Bus;
+use jetsweep_shared::config::{Config, NatsConfig};
 use jetsweep_shared::events::{
     self, BatchStatus, Begin, Benchmark, Cancelled, Event, Outcome, RunsFailed, Sealed, ShardResult, Timing, VERSION,
     WindowBars, Windows,
@@ -319,7 +319,7 @@ pub(crate) struct Setting {
 impl Setting {
     pub(crate) async fn new() -> Self {
         let server = NatsServer::start().await;
-        let bus = Bus::connect(&server.url(), &Auth::None, "test", Names::default()).await.unwrap();
+        let bus = Bus::connect(&NatsConfig::at(server.url()), "test", Names::default()).await.unwrap();
         topology::ensure(&bus.jetstream, &bus.names, &Tuning::default()).await.unwrap();
         Self { server, bus, folder: tempfile::tempdir().unwrap() }
     }

@@ -14,16 +14,19 @@ pub(crate) use explore::{
 pub(crate) use manage::{DeadArgs, DeadCommand, DeleteArgs, PauseArgs, PruneArgs, RetryArgs};
 pub(crate) use mlflow::{BackfillArgs, MlflowArgs, MlflowBridgeArgs, MlflowCommand};
 pub(crate) use options::{DataArgs, GlobalArgs, ServerArgs};
-pub(crate) use serve::{BenchArgs, ConsolidatorArgs, ConsolidatorCommand, RoleArgs, WorkerArgs};
+pub(crate) use serve::{BenchArgs, ConsolidatorArgs, ConsolidatorCommand, HealthArgs, RoleArgs, WorkerArgs};
 pub(crate) use sweep::{RunArgs, SubmitArgs, SweepArgs};
 
 use jetsweep_shared::config::Overrides;
+
+/// Version and commit that this program was built from: `0.1.0 (1a2b3c4)`.
+pub(crate) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("JETSWEEP_COMMIT"), ")");
 
 /// Sweeps of backtests on a NATS JetStream work queue.
 #[derive(Debug, clap::Parser)]
 #[command(
     name = "jetsweep",
-    version,
+    version = VERSION,
     about = "Sweeps of backtests on a NATS JetStream work queue",
     long_about = "Sweeps of backtests on a NATS JetStream work queue.\n\n\
         A sweep is symbols x strategies x parameter sets, each combination one run. `jetsweep run` does a sweep on this \
@@ -102,6 +105,10 @@ pub(crate) enum Command {
     Mlflow(MlflowArgs),
     /// Show the configuration in force and where each value came from
     Config(RoleArgs),
+    /// Look at everything a deployment needs, and say what to do about what is wrong
+    Doctor(RoleArgs),
+    /// Ask the service of this configuration whether it is ready
+    Health(HealthArgs),
     /// Measure sweeps end to end against the engine alone
     Bench(BenchArgs),
     /// Run one job from standard input; a worker starts this for jobs that were delivered before
@@ -132,11 +139,12 @@ impl Command {
             Command::Query(args) => args.server.set(into),
             Command::Export(args) => args.server.set(into),
             Command::Summary(args) => args.server.set(into),
-            Command::Planner(args) | Command::Config(args) => args.set(into),
+            Command::Planner(args) | Command::Config(args) | Command::Doctor(args) => args.set(into),
             Command::Consolidator(args) => args.role().set(into),
             Command::Worker(args) => args.set(into),
             Command::MlflowBridge(args) => args.set(into),
             Command::Mlflow(args) => args.set(into),
+            Command::Health(args) => args.http.set(into),
             Command::Bench(args) => args.set(into),
             Command::Lookahead(args) => args.slots.set(into),
             Command::Backtest(_) | Command::Strategies(_) | Command::Validate(_) | Command::RunJob { .. } => {}

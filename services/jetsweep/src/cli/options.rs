@@ -83,6 +83,22 @@ impl NatsArgs {
     }
 }
 
+/// Where a service shows its health and metrics.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct HttpArgs {
+    /// Port, or address and port, of /livez, /readyz and /metrics; a port alone is one of this machine only [default:
+    /// none]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) http: Option<String>,
+}
+
+impl HttpArgs {
+    /// Sets what these options say.
+    pub(crate) fn set(&self, overrides: &mut Overrides) {
+        overrides.set_if_given("http.listen", "--http", self.http.as_ref());
+    }
+}
+
 /// Where a command that talks to running services, or reads what they left, looks for them.
 ///
 /// With a NATS server configured, there; else at the `jetsweep run` that uses the state folder right now; else, for

@@ -2,7 +2,7 @@
 
 use jetsweep_shared::config::Overrides;
 
-use super::options::{DataArgs, NatsArgs, SlotsArgs, StateArgs};
+use super::options::{DataArgs, HttpArgs, NatsArgs, SlotsArgs, StateArgs};
 
 /// Arguments of the roles.
 #[derive(Debug, Clone, clap::Args)]
@@ -11,6 +11,8 @@ pub(crate) struct RoleArgs {
     pub(crate) state: StateArgs,
     #[command(flatten)]
     pub(crate) nats: NatsArgs,
+    #[command(flatten)]
+    pub(crate) http: HttpArgs,
 }
 
 impl RoleArgs {
@@ -18,7 +20,19 @@ impl RoleArgs {
     pub(crate) fn set(&self, overrides: &mut Overrides) {
         self.state.set(overrides);
         self.nats.set(overrides);
+        self.http.set(overrides);
     }
+}
+
+/// Arguments of `jetsweep health`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Example:\n  jetsweep health --http 9464 && echo ready")]
+pub(crate) struct HealthArgs {
+    /// Ask whether it lives, not whether it is ready
+    #[arg(long)]
+    pub(crate) live: bool,
+    #[command(flatten)]
+    pub(crate) http: HttpArgs,
 }
 
 /// Arguments of `jetsweep worker`.

@@ -6,7 +6,9 @@ mod cancel;
 mod config;
 mod dead;
 mod delete;
+mod doctor;
 mod export;
+mod health;
 mod lookahead;
 mod mlflow;
 mod pause;
@@ -64,6 +66,8 @@ pub(crate) fn execute(command: Command, app: &App) -> Answer {
         },
         Command::MlflowBridge(_) => wait_for(roles::mlflow_bridge(app)),
         Command::Mlflow(args) => wait_for(mlflow::execute(args, app)),
+        Command::Doctor(_) => wait_for(doctor::execute(app)),
+        Command::Health(args) => wait_for(health::execute(args, app)),
         Command::Bench(args) => bench::execute(&args, app),
     }
 }

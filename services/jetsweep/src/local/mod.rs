@@ -24,4 +24,5 @@ mod state;
 pub(crate) use batches::{BatchRecord, Batches};
 pub(crate) use connection::Connection;
 pub(crate) use lock::StateLock;
+pub(crate) use nats_server::OLDEST as OLDEST_SERVER;
 pub(crate) use state::StateDir;

@@ -1,7 +1,7 @@
 //! Requests made until they have an answer.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jetsweep_shared::bus::with_jitter;
@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::circuit::{Circuit, Health};
 use super::http::{Body, Call, ClientError, Http, MlflowUrl, Trouble};
+use crate::metrics::Metrics;
 
 /// First pause before a request is repeated; doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -60,6 +61,24 @@ pub struct Mlflow {
 struct Shared {
     http: Http,
     circuit: Circuit,
+    metrics: Metrics,
+}
+
+impl Shared {
+    /// Makes one attempt, and counts it.
+    async fn attempt(&self, call: &Call) -> Result<Bytes, Trouble> {
+        let start = Instant::now();
+        let attempted = self.http.attempt(call).await;
+        self.metrics.request_seconds.observe(start.elapsed().as_secs_f64());
+        let outcome = match &attempted {
+            Ok(_) => &self.metrics.succeeded,
+            Err(Trouble::Refused { .. }) => &self.metrics.refused,
+            Err(Trouble::Denied { .. }) => &self.metrics.denied,
+            Err(Trouble::Passing { .. }) => &self.metrics.failed,
+        };
+        outcome.inc();
+        attempted
+    }
 }
 
 impl std::fmt::Debug for Mlflow {
@@ -74,13 +93,18 @@ impl Mlflow {
     /// # Errors
     /// When no server is named, or its address or certificates cannot be used.
     pub fn new(config: &MlflowConfig) -> Result<Self, ClientError> {
-        let shared = Shared { http: Http::new(config)?, circuit: Circuit::new() };
+        let shared = Shared { http: Http::new(config)?, circuit: Circuit::new(), metrics: Metrics::default() };
         Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Where it is.
     pub fn url(&self) -> &MlflowUrl {
         &self.shared.http.url
+    }
+
+    /// Counts of what was asked of it.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
     }
 
     /// How it is.
@@ -90,7 +114,7 @@ impl Mlflow {
 
     /// Makes one attempt, whatever the circuit says, for whoever wants to know now. In words when it fails.
     pub(super) async fn once(&self, call: &Call) -> Result<Bytes, Trouble> {
-        self.shared.http.attempt(call).await
+        self.shared.attempt(call).await
     }
 
     /// Makes a request that may be repeated, until it has an answer.
@@ -106,7 +130,7 @@ impl Mlflow {
     /// Makes a request that must not be carried out twice: [`CallError::Ambiguous`] once it may have been.
     pub(super) async fn once_only<T: DeserializeOwned>(&self, call: Call) -> Result<T, CallError> {
         self.shared.circuit.closed().await;
-        let trouble = match self.shared.http.attempt(&call).await {
+        let trouble = match self.shared.attempt(&call).await {
             Ok(body) => match parse(&body) {
                 Ok(answer) => {
                     self.succeeded();
@@ -128,7 +152,7 @@ impl Mlflow {
         let mut attempts = 0;
         loop {
             self.shared.circuit.closed().await;
-            let trouble = match self.shared.http.attempt(call).await {
+            let trouble = match self.shared.attempt(call).await {
                 Ok(body) => match parse(&body) {
                     Ok(answer) => {
                         self.succeeded();
@@ -182,7 +206,7 @@ impl Mlflow {
                     pause = (pause * 2).min(LONGEST_PAUSE);
                     // Nobody waits any more when the client is gone.
                     let Some(shared) = shared.upgrade() else { return };
-                    match shared.http.attempt(&probe()).await {
+                    match shared.attempt(&probe()).await {
                         Ok(_) | Err(Trouble::Refused { .. }) => return shared.circuit.succeeded(&shared.http.url),
                         Err(Trouble::Passing { words, .. } | Trouble::Denied { words }) => shared.circuit.note(&words),
                     }

@@ -37,6 +37,11 @@ impl ActiveBatches {
         }
     }
 
+    /// Batches being worked on.
+    pub(crate) fn count(&self) -> usize {
+        self.lock().len()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Tokens> {
         // A map is whole whatever panicked while it was locked.
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner)

@@ -156,6 +156,7 @@ pub(crate) async fn end_batch(planner: &Planner, begin: &Begin, request: &Contro
     let subject = planner.bus.names.generation_event(batch, generation, BatchEvent::Cancelled);
     let id = facts::event_id(batch, generation, BatchEvent::Cancelled);
     planner.bus.create(&subject, &id, encode(&cancelled)).await?;
+    planner.metrics.cancelled.inc();
     tracing::info!(%batch, jobs, reason = request.reason, "cancelled, with the jobs that were still queued");
     Ok(())
 }

@@ -103,6 +103,13 @@ async fn answer_each(planner: &Arc<Planner>, question: Question, requests: Endpo
 }
 
 async fn answer(planner: Arc<Planner>, question: Question, request: Request) {
+    let metrics = &planner.metrics;
+    match question {
+        Question::Submit => metrics.submits.inc(),
+        Question::Validate => metrics.validates.inc(),
+        Question::Retry => metrics.retries.inc(),
+        Question::Delete => metrics.deletes.inc(),
+    };
     let answered = match question {
         Question::Submit => submit::answer(&planner, &request.message).await.map(|reply| reply::json(&reply)),
         Question::Validate => validate::answer(&planner, &request.message).await.map(|reply| reply::json(&reply)),
@@ -113,7 +120,10 @@ async fn answer(planner: Arc<Planner>, question: Question, request: Request) {
     // ours tells all problems of a spec.
     let (headers, body) = match answered {
         Ok(body) => (HeaderMap::new(), body),
-        Err(rejection) => rejection.into_message(),
+        Err(rejection) => {
+            metrics.rejected_requests.inc();
+            rejection.into_message()
+        }
     };
     if let Err(error) = request.respond_with_headers(Ok(body), headers).await {
         tracing::debug!(subject = %request.message.subject, %error, "an answer was not sent");

@@ -26,6 +26,9 @@ const MOST_BATCHES: usize = 64;
 /// again after this time.
 const PULL_EXPIRES: Duration = Duration::from_secs(5);
 
+/// What the monitor calls taking plans.
+const PLANS: &str = "plans";
+
 /// Pause after a failed request.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -67,9 +70,13 @@ impl Intake {
                 taken = taken => taken,
             };
             match next {
-                Ok(None) => failing = false,
+                Ok(None) => {
+                    failing = false;
+                    planner.monitor.ready(PLANS);
+                }
                 Ok(Some(message)) => {
                     failing = false;
+                    planner.monitor.ready(PLANS);
                     let Some(plan) = HeldPlan::new(planner.bus.clone(), message, self.sign_interval) else {
                         continue;
                     };
@@ -82,6 +89,7 @@ impl Intake {
                 Err(reason) => {
                     if !failing {
                         tracing::warn!(reason, "cannot take plans now, trying again");
+                        planner.monitor.not_ready(PLANS, reason);
                         failing = true;
                     }
                     tokio::time::sleep(with_jitter(RETRY_PAUSE)).await;

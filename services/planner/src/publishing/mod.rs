@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use jetsweep_shared::bus::{Bus, BusError, Stored};
 use jetsweep_shared::events::Begin;
+use jetsweep_shared::monitor::Counter;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -47,16 +48,19 @@ pub(crate) struct Publisher {
     lanes: Lanes,
     in_flight: Arc<Semaphore>,
     turn: u64,
+    /// Counts the jobs that are stored.
+    published: Counter,
 }
 
 impl Publisher {
     /// `queue_depth` is the most jobs queued for one runner and priority.
-    pub(crate) async fn open(bus: &Bus, queue_depth: u64) -> Result<Self, PlannerError> {
+    pub(crate) async fn open(bus: &Bus, queue_depth: u64, published: Counter) -> Result<Self, PlannerError> {
         let queue_depth = queue_depth.max(1);
         Ok(Self {
             lanes: Lanes::open(bus, queue_depth).await?,
             in_flight: Arc::new(Semaphore::new(MOST_IN_FLIGHT)),
             turn: (queue_depth / TURNS_IN_QUEUE).clamp(1, LONGEST_TURN),
+            published,
         })
     }
 
@@ -118,10 +122,12 @@ impl Publisher {
                     stored(done)?;
                 }
                 let message = writer.write(shard, &bus.names);
-                let bus = bus.clone();
+                let (bus, published) = (bus.clone(), self.published.clone());
                 under_way.spawn(async move {
                     let _held_until_stored = (seat, permit);
-                    bus.publish(&message.subject, &message.id, message.payload).await
+                    let stored = bus.publish(&message.subject, &message.id, message.payload).await?;
+                    published.inc_by(u64::from(!stored.duplicate));
+                    Ok(stored)
                 });
                 jobs += 1;
             }

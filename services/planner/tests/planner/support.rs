@@ -9,8 +9,8 @@ use async_nats::jetstream::kv;
 use async_nats::{HeaderMap, Message};
 use futures::StreamExt;
 use jetsweep_planner::PlannerError;
-use jetsweep_shared::bus::{Auth, Bus};
-use jetsweep_shared::config::Config;
+use jetsweep_shared::bus::Bus;
+use jetsweep_shared::config::{Config, NatsConfig};
 use jetsweep_shared::events::{
     self, BatchState, BatchStatus, Begin, Control, ControlAction, Job, decode, encode, headers,
 };
@@ -58,7 +58,7 @@ impl Stage {
         config.nats.url = server.url();
         config.planner.shard_runs = Some(1);
         config.planner.queue_depth = queue_depth;
-        let bus = Bus::connect(&server.url(), &Auth::None, "test", Names::default()).await.unwrap();
+        let bus = Bus::connect(&NatsConfig::at(server.url()), "test", Names::default()).await.unwrap();
         let stage = Self { server, bus, config };
         let tuning = Tuning { ack_wait: Some(stage.config.worker.ack_wait()), ..Tuning::default() };
         topology::ensure(&stage.bus.jetstream, &stage.bus.names, &tuning).await.unwrap();

@@ -10,8 +10,8 @@ use indexmap::IndexMap;
 use jetsweep_engine::execution::Execution;
 use jetsweep_engine::grid::{Axis, Grid};
 use jetsweep_engine::template::builtin;
-use jetsweep_shared::bus::{Auth, Bus};
-use jetsweep_shared::config::Config;
+use jetsweep_shared::bus::Bus;
+use jetsweep_shared::config::{Config, NatsConfig};
 use jetsweep_shared::events::{self, Job, ShardResult};
 use jetsweep_shared::ids::{BatchId, Priority};
 use jetsweep_shared::plan::RunRange;
@@ -49,7 +49,7 @@ impl World {
         config.worker.slots = 1;
         config.worker.name = "worker-1".to_owned();
         config.worker.ack_wait_seconds = 3600;
-        let bus = Bus::connect(&server.url(), &Auth::None, "test", Names::default()).await.unwrap();
+        let bus = Bus::connect(&NatsConfig::at(server.url()), "test", Names::default()).await.unwrap();
         let world = Self { server, bus, config, options: options(example()) };
         world.ensure().await;
         world
@@ -156,7 +156,7 @@ impl Worker {
 }
 
 pub(crate) fn options(child_command: ChildCommand) -> Options {
-    Options { child_command: Some(child_command) }
+    Options { child_command: Some(child_command), ..Options::default() }
 }
 
 /// The real child, built by cargo beside the tests.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Oldest version with everything the topology needs: `sync_interval: always`, consumers created in one request.
-const OLDEST: (u32, u32) = (2, 10);
+pub(crate) const OLDEST: (u32, u32) = (2, 10);
 
 const PROGRAM: &str = "nats-server";
 

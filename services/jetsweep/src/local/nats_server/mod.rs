@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal};
 use tokio::sync::{oneshot, watch};
 
-pub(crate) use binary::find;
+pub(crate) use binary::{OLDEST, find};
 pub(crate) use process::StartError;
 
 use process::Process;
