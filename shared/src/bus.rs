@@ -173,21 +173,8 @@ impl Bus {
     /// # Errors
     /// [`BusError::Connect`].
     pub async fn connect_when_there(config: &NatsConfig, name: &str, names: Names) -> Result<Self, BusError> {
-        let mut pause = FIRST_PAUSE;
-        let mut told = false;
-        loop {
-            match Self::connect(config, name, names.clone()).await {
-                Err(BusError::NoServer { url, reason }) => {
-                    if !told {
-                        tracing::warn!(url, reason, "cannot connect to NATS now, waiting");
-                        told = true;
-                    }
-                    tokio::time::sleep(with_jitter(pause)).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                }
-                connected => return connected,
-            }
-        }
+        let is_away = |error: &BusError| matches!(error, BusError::NoServer { .. });
+        patiently("connect to NATS", is_away, || Self::connect(config, name, names.clone())).await
     }
 
     /// Publishes a message and waits until a stream has stored it, trying again as long as that can help.
@@ -336,6 +323,41 @@ impl Bus {
             .get_key_value(&bucket)
             .await
             .map_err(|error| BusError::Read { what: format!("bucket {bucket}"), reason: error.to_string() })
+    }
+
+    /// The same for whoever has put it in place: it is there, so a server that does not show it now is waited for.
+    ///
+    /// # Errors
+    /// None of those of [`Bus::batches`].
+    pub async fn batches_in_place(&self) -> Result<kv::Store, BusError> {
+        let passes = |error: &BusError| matches!(error, BusError::Read { .. });
+        patiently("open the bucket of batches", passes, || self.batches()).await
+    }
+}
+
+/// Makes attempts until one succeeds or fails in a way that does not pass, with a log line when the waiting begins: for
+/// what a server does once it is there, and does not while it is being started again. `doing` completes "cannot".
+///
+/// # Errors
+/// The first that does not pass.
+pub async fn patiently<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>>(
+    doing: &str,
+    passes: impl Fn(&E) -> bool,
+    mut attempt: impl FnMut() -> F,
+) -> Result<T, E> {
+    let mut pause = FIRST_PAUSE;
+    let mut told = false;
+    loop {
+        match attempt().await {
+            Err(error) if passes(&error) => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(%error, "cannot {doing} now, waiting");
+                }
+                tokio::time::sleep(with_jitter(pause)).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+            outcome => return outcome,
+        }
     }
 }
 

@@ -8,17 +8,24 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::{IntoConsumerConfig, PullConsumer};
 use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind};
 use async_nats::jetstream::stream::{ConsumerError, ConsumerErrorKind};
-use async_nats::jetstream::{Context, consumer, stream};
+use async_nats::jetstream::{Context, ErrorCode, consumer, stream};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::bus::patiently;
 use crate::config::Config;
 use crate::ids::Priority;
 use crate::subjects::{DEFAULT_NAMESPACE, NATIVE, Names};
 
-/// How often a request that gets no answer in time is made. The answer of a server that dies and is started again
-/// meanwhile never comes; that of the next one does.
-const ATTEMPTS: usize = 3;
+/// What a server answers for as long as its cluster is not whole.
+const PASSING: [ErrorCode; 6] = [
+    ErrorCode::CLUSTER_NOT_AVAILABLE,
+    ErrorCode::CLUSTER_NOT_LEADER,
+    ErrorCode::CLUSTER_INCOMPLETE,
+    ErrorCode::CLUSTER_NO_PEERS,
+    ErrorCode::STREAM_OFFLINE,
+    ErrorCode::CONSUMER_OFFLINE,
+];
 
 /// Longest wait until what is missing is created: less than a request that is not permitted takes to time out.
 const CREATION_TIME: Duration = Duration::from_secs(4);
@@ -133,6 +140,8 @@ pub fn consumers(names: &Names, tuning: &Tuning) -> Result<Vec<(String, consumer
 
 /// Creates every stream, consumer and bucket of the namespace, or brings it up to what the files say. What is so
 /// already is only looked at: an update that changes nothing costs the server a write to its disk all the same.
+///
+/// Waits for a server that goes away meanwhile, and for a cluster that is not whole yet.
 pub async fn ensure(context: &Context, names: &Names, tuning: &Tuning) -> Result<(), TopologyError> {
     for config in streams(names, tuning)? {
         let name = config.name.clone();
@@ -202,31 +211,36 @@ async fn missing(context: &Context, names: &Names, tuning: &Tuning) -> Result<Op
 }
 
 async fn put_stream(context: &Context, config: stream::Config) -> Result<(), CreateStreamError> {
-    if context.get_stream(&config.name).await.is_ok_and(|found| agrees(&found.cached_info().config, &config)) {
-        return Ok(());
-    }
-    for _ in 1..ATTEMPTS {
-        match context.create_or_update_stream(config.clone()).await {
-            Err(error) if error.kind() == CreateStreamErrorKind::TimedOut => {}
-            answer => return answer.map(drop),
+    let passes = |error: &CreateStreamError| match error.kind() {
+        // Also the answer of a server that dies and is started again meanwhile, which never comes.
+        CreateStreamErrorKind::TimedOut | CreateStreamErrorKind::Response => true,
+        CreateStreamErrorKind::JetStream(refusal) => PASSING.contains(&refusal.error_code()),
+        _ => false,
+    };
+    patiently(&format!("put stream {} in place", config.name), passes, || async {
+        if context.get_stream(&config.name).await.is_ok_and(|found| agrees(&found.cached_info().config, &config)) {
+            return Ok(());
         }
-    }
-    context.create_or_update_stream(config).await.map(drop)
+        context.create_or_update_stream(config.clone()).await.map(drop)
+    })
+    .await
 }
 
 async fn put_consumer(context: &Context, stream: &str, config: consumer::pull::Config) -> Result<(), ConsumerError> {
+    let passes = |error: &ConsumerError| match error.kind() {
+        ConsumerErrorKind::TimedOut | ConsumerErrorKind::Request => true,
+        ConsumerErrorKind::JetStream(refusal) => PASSING.contains(&refusal.error_code()),
+        _ => false,
+    };
     let name = config.durable_name.as_deref().unwrap_or_default();
-    let found: Result<PullConsumer, _> = context.get_consumer_from_stream(name, stream).await;
-    if found.is_ok_and(|found| agrees(&found.cached_info().config, &config.clone().into_consumer_config())) {
-        return Ok(());
-    }
-    for _ in 1..ATTEMPTS {
-        match context.create_consumer_on_stream(config.clone(), stream).await {
-            Err(error) if error.kind() == ConsumerErrorKind::TimedOut => {}
-            answer => return answer.map(drop),
+    patiently(&format!("put consumer {name} of stream {stream} in place"), passes, || async {
+        let found: Result<PullConsumer, _> = context.get_consumer_from_stream(name, stream).await;
+        if found.is_ok_and(|found| agrees(&found.cached_info().config, &config.clone().into_consumer_config())) {
+            return Ok(());
         }
-    }
-    context.create_consumer_on_stream(config, stream).await.map(drop)
+        context.create_consumer_on_stream(config.clone(), stream).await.map(drop)
+    })
+    .await
 }
 
 /// Whether a configuration that the server has says everything that is wanted. The server may say more.

@@ -98,14 +98,30 @@ impl Cluster {
 
     /// The status of a batch once it has ended.
     pub(crate) async fn ends(&self, batch: &str) -> BatchStatus {
+        self.reaches(batch, "end", |status| status.state.is_terminal()).await
+    }
+
+    /// The status of a batch as it is now.
+    #[allow(dead_code, reason = "for the faults, which share this file")]
+    pub(crate) async fn now(&self, batch: &str) -> BatchStatus {
+        self.reaches(batch, "have a status", |_| true).await
+    }
+
+    /// The status of a batch once it fits, which completes "the batch should".
+    pub(crate) async fn reaches(
+        &self,
+        batch: &str,
+        what: &str,
+        mut fits: impl FnMut(&BatchStatus) -> bool,
+    ) -> BatchStatus {
         let client = self.server.connect().await;
         let mut latest = None;
-        let ended = status(&client, batch, |status| {
+        let fitting = status(&client, batch, |status| {
             latest = Some(status.clone());
-            status.state.is_terminal()
+            fits(status)
         });
-        if let Ok(ended) = tokio::time::timeout(PATIENCE, ended).await {
-            return ended;
+        if let Ok(fitting) = tokio::time::timeout(PATIENCE, fitting).await {
+            return fitting;
         }
         let context = jetstream::new(client);
         let mut streams = context.streams();
@@ -116,7 +132,8 @@ impl Cluster {
             let consumers: Vec<_> = stream.consumers().map(|consumer| format!("{consumer:?}")).collect().await;
             queues.extend(consumers);
         }
-        panic!("{batch} does not end: {latest:?}\n{}\n{}", queues.join("\n"), self.logs());
+        let (queues, logs) = (queues.join("\n"), self.logs());
+        panic!("{batch} should {what}, in vain after {PATIENCE:?}: {latest:?}\n{queues}\n{logs}");
     }
 
     /// What every service said so far, for when a test fails.

@@ -1,18 +1,17 @@
 //! Cancel, pause, resume, retry and delete, across kills of whoever carries them out.
 
-use jetsweep_shared::events::{self, BatchState, Job};
+use jetsweep_shared::events::{self, BatchState, BatchStatus, Job};
 use jetsweep_tests::Signal;
 
 use crate::cluster::Cluster;
 use crate::ledger::{SETTINGS, Sweep};
-use crate::support::{status, text};
+use crate::support::text;
 
 #[tokio::test]
 async fn paused_cancelled_and_retried_across_kills_every_run_ends_once() {
     let mut cluster = Cluster::with(&SETTINGS).await;
-    let client = cluster.server.connect().await;
     cluster.submit(Sweep::Large, "b", &[]).await;
-    status(&client, "b", |status| status.done() > 0).await;
+    cluster.reaches("b", "have results", |status| status.done() > 0).await;
     cluster.jetsweep(&["pause", "b"]).done().await.with_code(0);
     assert_eq!(cluster.jetsweep(&["status", "b", "--output", "quiet"]).done().await.stdout, "paused\n");
     for role in ["planner", "worker"] {
@@ -21,29 +20,31 @@ async fn paused_cancelled_and_retried_across_kills_every_run_ends_once() {
     }
     cluster.server.restart().await;
     cluster.answers("planner").await;
+    cluster.answers("worker").await;
     cluster.is_idle().await;
-    let before = status(&client, "b", |_| true).await.done();
+    let before = cluster.now("b").await.done();
 
     cluster.jetsweep(&["resume", "b"]).done().await.with_code(0);
-    status(&client, "b", |status| status.done() > before).await;
+    cluster.reaches("b", "go on after the pause", |status| status.done() > before).await;
     // With work queued, running and, by the kill, to be delivered again.
     cluster.kill("worker").await;
     cluster.serve("worker", "worker");
     let cancelled = cluster.jetsweep(&["cancel", "b", "--output", "quiet"]).done().await.with_code(0);
     assert_eq!(cancelled.stdout, "cancelled\n");
     cluster.is_balanced().await;
-    let stopped = status(&client, "b", |status| status.state == BatchState::Cancelled).await;
+    let stopped = cluster.now("b").await;
+    assert_eq!(stopped.state, BatchState::Cancelled, "{stopped:?}");
     assert!(stopped.cancelled > 0 && stopped.succeeded > 0, "{stopped:?}");
 
     // Exactly the cancelled runs are run, and the batch is then as if nothing had been.
     let retried = cluster.jetsweep(&["retry", "b", "--cancelled", "--output", "json"]).done().await.json();
     assert_eq!((&retried["generation"], &retried["runs"]), (&1.into(), &stopped.cancelled.into()));
-    status(&client, "b", |status| status.generation == 1).await;
+    cluster.reaches("b", "be retried", |status| status.generation == 1).await;
     for role in ["planner", "consolidator", "worker"] {
         cluster.kill(role).await;
         cluster.serve(role, role);
     }
-    status(&client, "b", |status| status.state == BatchState::Completed).await;
+    cluster.reaches("b", "complete", |status| status.state == BatchState::Completed).await;
     cluster.is_whole(Sweep::Large, "b").await;
     let generations = cluster
         .rows("SELECT generation, count(*) AS runs FROM backtest_results GROUP BY generation ORDER BY generation")
@@ -60,15 +61,14 @@ async fn paused_cancelled_and_retried_across_kills_every_run_ends_once() {
 #[tokio::test]
 async fn all_work_is_paused_and_goes_on() {
     let mut cluster = Cluster::with(&SETTINGS).await;
-    let client = cluster.server.connect().await;
     cluster.jetsweep(&["pause", "--all"]).done().await.with_code(0);
     cluster.kill("worker").await;
     cluster.serve("worker", "worker");
     cluster.submit(Sweep::Small, "b", &[]).await;
-    let running = status(&client, "b", |status| status.state == BatchState::Running).await;
+    let running = cluster.reaches("b", "run", |status| status.state == BatchState::Running).await;
     // Not for anything to happen: for several ack waits to pass.
     tokio::time::sleep(std::time::Duration::from_secs(5)).await;
-    assert!(status(&client, "b", |_| true).await.done() <= 40, "{running:?}");
+    assert!(cluster.now("b").await.done() <= 40, "{running:?}");
     cluster.jetsweep(&["resume", "--all"]).done().await.with_code(0);
     cluster.is_whole(Sweep::Small, "b").await;
 }
@@ -136,7 +136,8 @@ async fn a_poison_job_is_dead_once_and_can_be_retried() {
     let healthy = ["worker", "--nats", &url, "--state", text(&state), "--slots", "1"];
     let _healthy = jetsweep_tests::jetsweep(healthy).start();
     cluster.jetsweep(&["dead", "retry", &number]).done().await.with_code(0);
-    let ended = status(&client, "b", |status| status.generation == 1 && status.state.is_terminal()).await;
+    let is_retried = |status: &BatchStatus| status.generation == 1 && status.state.is_terminal();
+    let ended = cluster.reaches("b", "end its retry", is_retried).await;
     assert!(0 < ended.dead && ended.dead < dead && ended.succeeded == Sweep::Small.runs() - ended.dead, "{ended:?}");
     cluster.jetsweep(&["retry", "b", "--dead", "--wait"]).done().await.with_code(0);
     cluster.is_whole(Sweep::Small, "b").await;

@@ -4,7 +4,6 @@ use jetsweep_tests::{NODES, NatsServer, Nodes, Signal};
 
 use crate::cluster::Cluster;
 use crate::ledger::{SETTINGS, Sweep};
-use crate::support::status;
 
 #[tokio::test]
 #[ignore = "three servers: not yet seen to pass"]
@@ -17,11 +16,10 @@ async fn one_of_three_servers_may_be_lost() {
     }
     cluster.answers("planner").await;
     cluster.answers("consolidator").await;
-    let client = cluster.server.connect().await;
 
     println!("the leader of the jobs is killed");
     cluster.submit(Sweep::Large, "killed", &[]).await;
-    status(&client, "killed", |status| status.done() > 0).await;
+    cluster.reaches("killed", "have results", |status| status.done() > 0).await;
     let leader = nodes.leader("JETSWEEP_JOBS").await;
     nodes.kill(leader);
     cluster.is_whole(Sweep::Large, "killed").await;

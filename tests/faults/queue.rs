@@ -1,12 +1,15 @@
 //! The server and its streams: killed under load, full, without room on its disk, asked to store what it had forgotten;
 //! and the order in which everybody starts.
 
+use std::time::Duration;
+
 use async_nats::jetstream;
 use jetsweep_tests::eventually;
+use rand::RngExt;
 
 use crate::cluster::Cluster;
 use crate::ledger::{SETTINGS, Sweep};
-use crate::support::status;
+use crate::support::random;
 
 #[tokio::test]
 async fn ids_that_the_server_forgot_count_once() {
@@ -53,7 +56,7 @@ async fn ids_that_the_server_forgot_count_once() {
 async fn full_streams_stall_and_lose_nothing() {
     let cluster = Cluster::with(&SETTINGS).await;
     let client = cluster.server.connect().await;
-    let jetstream = jetstream::new(client.clone());
+    let jetstream = jetstream::new(client);
     let resize = async |name: &str, bytes: i64| {
         let mut config = jetstream.get_stream(name).await.unwrap().cached_info().config.clone();
         config.max_bytes = bytes;
@@ -67,7 +70,7 @@ async fn full_streams_stall_and_lose_nothing() {
         cluster.service("worker").stderr().contains("cannot publish now, waiting").then_some(())
     })
     .await;
-    let stalled = status(&client, "b", |_| true).await;
+    let stalled = cluster.now("b").await;
     assert!(stalled.done() < stalled.total_runs);
     resize("JETSWEEP_RESULTS", 1 << 30).await;
     cluster.is_whole(Sweep::Large, "b").await;
@@ -87,20 +90,37 @@ async fn services_start_in_any_order() {
     }
 }
 
+/// Longest time into a service's start at which the server is killed, in milliseconds.
+const LONGEST_START_MS: u64 = 60;
+
+#[tokio::test]
+async fn a_server_that_is_killed_while_services_start_is_waited_for() {
+    let mut random = random();
+    for _ in 0..6 {
+        let mut cluster = Cluster::new(&SETTINGS).await;
+        for role in ["planner", "worker", "consolidator"] {
+            cluster.serve(role, role);
+            tokio::time::sleep(Duration::from_millis(random.random_range(0..LONGEST_START_MS))).await;
+            cluster.server.restart().await;
+        }
+        cluster.submit(Sweep::Small, "b", &[]).await;
+        cluster.is_whole(Sweep::Small, "b").await;
+    }
+}
+
 #[tokio::test]
 async fn high_overtakes_and_low_still_moves() {
     let settings = [SETTINGS.as_slice(), &[("JETSWEEP_PLANNER__SHARD_RUNS", "200")]].concat();
     let cluster = Cluster::with(&settings).await;
-    let client = cluster.server.connect().await;
     cluster.submit(Sweep::Large, "normal", &[]).await;
     cluster.submit(Sweep::Large, "low", &["--priority", "low"]).await;
-    status(&client, "normal", |status| status.done() > 0).await;
+    cluster.reaches("normal", "have results", |status| status.done() > 0).await;
     cluster.submit(Sweep::Small, "high", &["--priority", "high"]).await;
     cluster.is_whole(Sweep::Small, "high").await;
-    let normal = status(&client, "normal", |_| true).await;
+    let normal = cluster.now("normal").await;
     assert!(normal.done() < normal.total_runs, "high came after normal");
-    status(&client, "low", |status| status.done() > 0).await;
-    let normal = status(&client, "normal", |_| true).await;
+    cluster.reaches("low", "have results", |status| status.done() > 0).await;
+    let normal = cluster.now("normal").await;
     assert!(normal.done() < normal.total_runs, "low waited for normal to end");
     for batch in ["normal", "low"] {
         cluster.is_whole(Sweep::Large, batch).await;

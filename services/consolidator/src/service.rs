@@ -90,7 +90,10 @@ pub async fn run_monitored(
     let Some(bus) = shutdown.run_until_cancelled(connecting).await else { return Ok(()) };
     let bus = bus?;
     monitor.watch_nats(&bus.client);
-    topology::ensure_present(&bus.jetstream, &bus.names, &Tuning::from(config)).await?;
+    let tuning = Tuning::from(config);
+    let ensuring = topology::ensure_present(&bus.jetstream, &bus.names, &tuning);
+    let Some(ensured) = shutdown.run_until_cancelled(ensuring).await else { return Ok(()) };
+    ensured?;
     serve(config, monitor, bus, store, shutdown).await
 }
 

@@ -103,8 +103,13 @@ pub async fn run_monitored(config: &Config, monitor: &Monitor, shutdown: Cancell
     let Some(bus) = shutdown.run_until_cancelled(connecting).await else { return Ok(()) };
     let bus = bus?;
     monitor.watch_nats(&bus.client);
-    topology::ensure_present(&bus.jetstream, &bus.names, &Tuning::from(config)).await?;
-    topology::ensure_mlflow(&bus.jetstream, &bus.names).await?;
+    let tuning = Tuning::from(config);
+    let ensuring = async {
+        topology::ensure_present(&bus.jetstream, &bus.names, &tuning).await?;
+        topology::ensure_mlflow(&bus.jetstream, &bus.names).await
+    };
+    let Some(ensured) = shutdown.run_until_cancelled(ensuring).await else { return Ok(()) };
+    ensured?;
     let health = tokio::spawn({
         let (bus, mlflow) = (bus.clone(), mlflow.clone());
         async move { view::tell_health(&bus, &mlflow).await }
@@ -125,7 +130,7 @@ async fn serve(
     let Some(proven) = shutdown.run_until_cancelled(prove(&context)).await else { return Ok(()) };
     proven?;
     mlflow.metrics().answered();
-    let views = Views::new(bus.batches().await?);
+    let views = Views::new(bus.batches_in_place().await?);
     tracing::info!(url = %mlflow.url(), log = config.mlflow.log, "MLflow bridge is up");
     let bridge = Arc::new(Bridge {
         source: Services(bus.clone()),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_nats::jetstream::kv::Store;
-use jetsweep_shared::bus::Bus;
+use jetsweep_shared::bus::{Bus, patiently};
 use jetsweep_shared::config::Config;
 use jetsweep_shared::monitor::Monitor;
 use jetsweep_shared::subjects::Names;
@@ -60,17 +60,30 @@ pub async fn run_monitored(
     let Some(bus) = shutdown.run_until_cancelled(connecting).await else { return Ok(()) };
     let bus = bus?;
     monitor.watch_nats(&bus.client);
+    let active = ActiveBatches::default();
+    let metrics = Metrics::new(monitor, &active);
     let tuning = Tuning::from(config);
-    topology::ensure(&bus.jetstream, &bus.names, &tuning).await?;
+    let opening = async {
+        topology::ensure(&bus.jetstream, &bus.names, &tuning).await?;
+        let batches = bus.batches_in_place().await?;
+        // Its consumers are there by now, so a server that does not show them is waited for.
+        let passes = |error: &PlannerError| matches!(error, PlannerError::Consumer { .. });
+        let (publisher, intake) = patiently("open the planner's consumers", passes, || async {
+            let publisher = Publisher::open(&bus, config.planner.queue_depth, metrics.jobs.clone()).await?;
+            Ok((publisher, Intake::open(&bus).await?))
+        })
+        .await?;
+        Ok::<_, PlannerError>((batches, publisher, intake))
+    };
+    let Some(opened) = shutdown.run_until_cancelled(opening).await else { return Ok(()) };
+    let (batches, publisher, intake) = opened?;
 
     let mut options = PlanOptions::from_config(config);
     options.max_payload = bus.client.max_payload();
-    let active = ActiveBatches::default();
-    let metrics = Metrics::new(monitor, &active);
     let planner = Arc::new(Planner {
         monitor: monitor.clone(),
-        batches: bus.batches().await?,
-        publisher: Publisher::open(&bus, config.planner.queue_depth, metrics.jobs.clone()).await?,
+        batches,
+        publisher,
         metrics,
         bus,
         options,
@@ -78,7 +91,6 @@ pub async fn run_monitored(
         threads: Threads::new(),
         shutdown,
     });
-    let intake = Intake::open(&planner.bus).await?;
     let endpoints = Endpoints::open(&planner.bus).await?;
     tracing::info!(namespace = planner.bus.names.namespace(), "planner started");
     monitor.started();

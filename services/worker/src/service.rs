@@ -110,8 +110,12 @@ pub async fn run_with(
     let Some(bus) = shutdown.run_until_cancelled(connecting).await else { return Ok(()) };
     let bus = bus?;
     monitor.watch_nats(&bus.client);
-    topology::ensure_present(&bus.jetstream, &bus.names, &tuning).await?;
-    let bucket = bus.batches().await?;
+    let opening = async {
+        topology::ensure_present(&bus.jetstream, &bus.names, &tuning).await?;
+        Ok::<_, WorkerError>(bus.batches_in_place().await?)
+    };
+    let Some(bucket) = shutdown.run_until_cancelled(opening).await else { return Ok(()) };
+    let bucket = bucket?;
 
     let controls = Arc::new(Controls::new(bucket.clone()));
     let watch = tokio::spawn({
