@@ -26,6 +26,8 @@ pub struct RunFailure {
 }
 
 impl RunFailure {
+    /// The code of a run that took too long.
+    pub const TIMEOUT: &str = "timeout";
     /// Longest message kept, in bytes.
     pub const LONGEST_MESSAGE: usize = 500;
 
@@ -110,7 +112,18 @@ impl Prepared<'_> {
             atr: TrueRanges(atr.each_ref().map(|column| column.as_deref())),
             tables: columns.tables(),
             range,
+            pace: Some(columns.pace()),
         }
+    }
+
+    /// What `simulate` makes of the run over a range of bars.
+    ///
+    /// # Errors
+    /// `timeout` if it was to stop before its end.
+    fn over<T>(&self, range: Range<usize>, simulate: impl FnOnce(&Run<'_>) -> T) -> Result<T, RunFailure> {
+        let bars = range.len();
+        let outcome = simulate(&self.run(range));
+        self.columns.pace().go_on(bars).map(|()| outcome)
     }
 }
 
@@ -174,10 +187,10 @@ impl Strategy {
     ///
     /// # Errors
     /// `no_bars` if there are none; `bad_params` if the number of values is not the template's; `bad_period` if an
-    /// indicator's period comes out below its minimum.
+    /// indicator's period comes out below its minimum; `timeout` as [`Columns::wait_with`] says.
     pub fn run(&self, columns: &mut Columns, values: &[f64]) -> Result<Metrics, RunFailure> {
         let whole = 0..columns.bars().len();
-        Ok(self.prepare(columns, values)?.run(whole).metrics())
+        self.prepare(columns, values)?.over(whole, |run| run.metrics())
     }
 
     /// A few metrics of one run, the same bits as those of [`Strategy::run`], at a fraction of the cost.
@@ -186,7 +199,7 @@ impl Strategy {
     /// Those of [`Strategy::run`].
     pub fn score(&self, columns: &mut Columns, values: &[f64]) -> Result<Score, RunFailure> {
         let whole = 0..columns.bars().len();
-        Ok(self.prepare(columns, values)?.run(whole).score())
+        self.prepare(columns, values)?.over(whole, |run| run.score())
     }
 
     /// The same run with its trades and equity.
@@ -195,7 +208,7 @@ impl Strategy {
     /// Those of [`Strategy::run`].
     pub fn replay(&self, columns: &mut Columns, values: &[f64]) -> Result<Replay, RunFailure> {
         let whole = 0..columns.bars().len();
-        Ok(self.prepare(columns, values)?.run(whole).replay())
+        self.prepare(columns, values)?.over(whole, |run| run.replay())
     }
 
     /// One run over a window of the bars, by itself: flat at its start with the initial cash, and over at its end as
@@ -210,7 +223,7 @@ impl Strategy {
         window: Range<usize>,
     ) -> Result<Metrics, RunFailure> {
         let window = self.window(columns, window)?;
-        Ok(self.prepare(columns, values)?.run(window).metrics())
+        self.prepare(columns, values)?.over(window, |run| run.metrics())
     }
 
     /// One run, and the same over each window by itself: [`Strategy::run`] and [`Strategy::run_window`] at the cost of
@@ -228,8 +241,9 @@ impl Strategy {
         let windows = windows.iter().map(|window| self.window(columns, window.clone()));
         let windows = windows.collect::<Result<Vec<_>, RunFailure>>()?;
         let prepared = self.prepare(columns, values)?;
-        let whole = prepared.run(all).metrics();
-        Ok((whole, windows.into_iter().map(|window| prepared.run(window).metrics()).collect()))
+        let whole = prepared.over(all, |run| run.metrics())?;
+        let each = windows.into_iter().map(|window| prepared.over(window, |run| run.metrics()));
+        Ok((whole, each.collect::<Result<_, RunFailure>>()?))
     }
 
     /// The run of a window with its trades, whose bars are numbered as in the whole series, and its equity.
@@ -243,7 +257,7 @@ impl Strategy {
         window: Range<usize>,
     ) -> Result<Replay, RunFailure> {
         let window = self.window(columns, window)?;
-        Ok(self.prepare(columns, values)?.run(window).replay())
+        self.prepare(columns, values)?.over(window, |run| run.replay())
     }
 
     /// The part of a window that has bars.
@@ -281,9 +295,12 @@ impl Strategy {
             let message = format!("{name} has {wanted} parameters, {given} values are given");
             return Err(RunFailure::new("bad_params", message));
         }
+        columns.pace().start();
         columns.bind(&self.rules, values)?;
         let distances = self.execution.atr_distances();
-        let atr = distances.map(|(_, distance)| Some(columns.average_true_range(distance?.period)));
+        let [stop, target, trail] = distances
+            .map(|(_, distance)| distance.map(|distance| columns.average_true_range(distance.period)).transpose());
+        let atr = [stop?, target?, trail?];
         if Way::of(&self.execution) == Way::Holdings {
             let risk_free = self.execution.risk_free_per_bar(columns.bars());
             columns.make_tables(risk_free);

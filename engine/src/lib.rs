@@ -25,6 +25,7 @@ pub mod lookahead;
 pub mod mask;
 pub mod metrics;
 pub mod params;
+pub mod patience;
 pub mod problem;
 pub mod simd;
 pub mod simulation;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_nats::jetstream;
 use futures::StreamExt;
 use jetsweep_shared::events::BatchStatus;
-use jetsweep_tests::{Done, Jetsweep, NatsServer, Running, Signal, eventually, jetsweep};
+use jetsweep_tests::{Done, Jetsweep, NatsServer, Running, Signal, eventually, jetsweep, poisoned_worker};
 
 use crate::support::{State, status, text};
 
@@ -51,7 +51,20 @@ impl Cluster {
     /// Starts a service of this role, as `name`, that reaches the server by this way.
     pub(crate) fn serve_at(&mut self, name: &str, role: &str, url: &str) {
         let state = self.state.path();
-        let mut service = jetsweep([role, "--nats", url, "--state", text(&state)]);
+        self.start_service(name, jetsweep([role, "--nats", url, "--state", text(&state)]));
+    }
+
+    /// Starts a worker some of whose jobs misbehave, as `poison` says: `3=panic,7=abort` names shards and what they do.
+    #[allow(dead_code, reason = "for the faults, which share this file")]
+    pub(crate) fn serve_poisoned(&mut self, name: &str, url: &str, poison: &str) {
+        let worker = Jetsweep::of(&poisoned_worker(), [""; 0])
+            .env("JETSWEEP_NATS__URL", url)
+            .env("JETSWEEP_STATE_DIR", self.state.path())
+            .env("JETSWEEP_TEST_POISON", poison);
+        self.start_service(name, worker);
+    }
+
+    fn start_service(&mut self, name: &str, mut service: Jetsweep) {
         for (name, value) in &self.settings {
             service = service.env(name, value);
         }

@@ -15,6 +15,7 @@ mod garbage;
 mod ledger;
 mod log;
 mod nodes;
+mod poison;
 mod queue;
 mod soak;
 mod windows;

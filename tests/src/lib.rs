@@ -13,7 +13,9 @@ mod wire;
 use std::path::PathBuf;
 
 pub use nodes::{NODES, Nodes};
-pub use process::{Done, Jetsweep, Running, Signal, jetsweep, nobody_names, processes_naming, program};
+pub use process::{
+    Done, Jetsweep, Running, Signal, jetsweep, nobody_names, poisoned_worker, processes_naming, program,
+};
 pub use server::{NatsServer, nats_server_program};
 pub use wait::{LIMIT, eventually, key_value, message, messages, within};
 pub use wire::{Cut, Direction, Passing, Wire};

@@ -25,9 +25,22 @@ const CONFIGURATION: [&str; 2] = ["JETSWEEP_", "MLFLOW_"];
 ///
 /// If it was not built.
 pub fn program() -> PathBuf {
+    built("jetsweep")
+}
+
+/// The worker some of whose jobs misbehave, as the variable `JETSWEEP_TEST_POISON` says. It takes no arguments.
+///
+/// # Panics
+///
+/// If it was not built.
+pub fn poisoned_worker() -> PathBuf {
+    built("jetsweep-poisoned-worker")
+}
+
+fn built(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the path of the test binary");
     let folder = test.parent().and_then(Path::parent).expect("test binaries lie in target/<profile>/deps");
-    let program = folder.join("jetsweep");
+    let program = folder.join(name);
     assert!(program.is_file(), "{} is missing, build it first: cargo build --release --workspace", program.display());
     program
 }

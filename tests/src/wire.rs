@@ -42,6 +42,7 @@ type Fits = Box<dyn FnMut(&Passing) -> bool + Send>;
 #[derive(Default)]
 struct Shared {
     cut: Mutex<Option<(Cut, Fits)>>,
+    lost: Mutex<Option<Fits>>,
     is_cut: Mutex<bool>,
     happened: Notify,
 }
@@ -89,6 +90,11 @@ impl Wire {
         *lock(&self.shared.cut) = Some((cut, Box::new(fits)));
     }
 
+    /// Loses every message that fits, and passes the others on.
+    pub fn lose(&self, fits: impl FnMut(&Passing) -> bool + Send + 'static) {
+        *lock(&self.shared.lost) = Some(Box::new(fits));
+    }
+
     /// Waits until it is cut.
     pub async fn is_cut(&self) {
         crate::within(crate::LIMIT, "the message at which the wire is cut", async {
@@ -124,6 +130,10 @@ async fn pass(
     let mut from = BufReader::new(from);
     loop {
         let Some((bytes, message)) = read(direction, &mut from).await? else { return Ok(()) };
+        let is_lost = |message: &Passing| lock(&shared.lost).as_mut().is_some_and(|fits| fits(message));
+        if message.as_ref().is_some_and(is_lost) {
+            continue;
+        }
         let cut = match message {
             _ if *lock(&shared.is_cut) => Some(Cut::Before),
             Some(message) => {

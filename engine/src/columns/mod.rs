@@ -14,6 +14,7 @@ use crate::bars::Bars;
 use crate::expr::{Condition, Rules, Series};
 use crate::indicators::{self, Inputs};
 use crate::mask::Mask;
+use crate::patience::{Pace, Patience};
 use crate::simulation::Tables;
 
 pub(crate) use node::{NodeId, Nodes, Operand, Operation};
@@ -58,6 +59,7 @@ pub struct Columns {
     binding: Option<Binding>,
     /// Tables of the simulation, for the risk-free return that was asked for last.
     tables: Option<Tables>,
+    pace: Pace,
 }
 
 /// Nodes after which a [`Columns`] starts afresh. It bounds what is kept for nodes that have lost their columns to
@@ -69,7 +71,28 @@ impl Columns {
     /// only slow.
     pub fn new(bars: Arc<Bars>, budget_bytes: usize) -> Self {
         let (nodes, store) = (Nodes::default(), Store::new(budget_bytes));
-        Self { bars, nodes, store, budget: budget_bytes, run: 0, hits: 0, misses: 0, binding: None, tables: None }
+        Self {
+            bars,
+            nodes,
+            store,
+            budget: budget_bytes,
+            run: 0,
+            hits: 0,
+            misses: 0,
+            binding: None,
+            tables: None,
+            pace: Pace::default(),
+        }
+    }
+
+    /// Makes runs fail with `timeout` once `patience` is over. It is asked every few thousand bars of work.
+    pub fn wait_with(&mut self, patience: Arc<dyn Patience>) {
+        self.pace = Pace::of(patience);
+    }
+
+    /// The pace of the run.
+    pub(crate) fn pace(&self) -> &Pace {
+        &self.pace
     }
 
     /// The bars.
@@ -101,7 +124,8 @@ impl Columns {
     /// Puts the parameter values of a run into its rules and evaluates them.
     ///
     /// # Errors
-    /// `bad_period` if the period of an indicator comes out below its minimum or not whole.
+    /// `bad_period` if the period of an indicator comes out below its minimum or not whole; `timeout` if the run is to
+    /// stop.
     pub(crate) fn bind(&mut self, rules: &Arc<Rules>, parameters: &[f64]) -> Result<(), RunFailure> {
         self.run += 1;
         // Taken out while it is incomplete: after a failure there is none.
@@ -117,7 +141,7 @@ impl Columns {
         let stale = binding.put_in(&mut self.nodes, parameters)?;
         for (index, step) in rules.conditions.iter().enumerate() {
             if stale.has(step) {
-                self.evaluate_condition(&mut binding, index);
+                self.evaluate_condition(&mut binding, index)?;
             }
         }
         self.store.trim();
@@ -141,12 +165,15 @@ impl Columns {
     }
 
     /// The values of `atr(period)`: a column like those of rules, shared with them.
-    pub(crate) fn average_true_range(&mut self, period: u32) -> Column {
+    ///
+    /// # Errors
+    /// `timeout` if the run is to stop.
+    pub(crate) fn average_true_range(&mut self, period: u32) -> Result<Column, RunFailure> {
         let node = indicators::atr(&mut self.nodes, f64::from(period));
-        self.compute(node);
+        self.compute(node)?;
         let column = self.store.get(node).expect("just computed").clone();
         self.store.trim();
-        column
+        Ok(column)
     }
 
     /// The values of a column expression.
@@ -160,14 +187,14 @@ impl Columns {
             panic!("{source} is no column")
         };
         self.run += 1;
-        self.compute(node);
+        self.compute(node).expect("nobody stops a test");
         let values = self.values(node).to_vec();
         self.store.trim();
         values
     }
 
     /// Evaluates a condition; those before it are evaluated.
-    fn evaluate_condition(&mut self, binding: &mut Binding, index: usize) {
+    fn evaluate_condition(&mut self, binding: &mut Binding, index: usize) -> Result<(), RunFailure> {
         let Binding { rules, operands, masks, .. } = binding;
         let (before, from_this) = masks.split_at_mut(index);
         let (mask, after) = from_this.split_first_mut().expect("there is a mask for each condition");
@@ -175,9 +202,10 @@ impl Columns {
             Condition::Compare(comparison, a, b) => {
                 let operands = [operands[a], operands[b]];
                 if let [Operand::Number(a), Operand::Number(b)] = operands {
-                    return mask.fill(comparison.holds(f64::from_bits(a), f64::from_bits(b)));
+                    mask.fill(comparison.holds(f64::from_bits(a), f64::from_bits(b)));
+                    return Ok(());
                 }
-                operands.into_iter().for_each(|operand| self.compute_operand(operand));
+                operands.into_iter().try_for_each(|operand| self.compute_operand(operand))?;
                 let [a, b] = operands.map(|operand| self.source(operand));
                 match rules.twins[index] {
                     None => kernels::compare(comparison, a, b, mask),
@@ -195,39 +223,43 @@ impl Columns {
             Condition::Or(a, b) => mask.set_or(&before[a], &before[b]),
             Condition::Previous(inner) => mask.set_previous(&before[inner]),
         }
+        Ok(())
     }
 
-    fn compute_operand(&mut self, operand: Operand) {
-        if let Operand::Column(node) = operand {
-            self.compute(node);
+    fn compute_operand(&mut self, operand: Operand) -> Result<(), RunFailure> {
+        match operand {
+            Operand::Column(node) => self.compute(node),
+            Operand::Number(_) => Ok(()),
         }
     }
 
     /// Computes the column of a node if it is not held. The recursion is a few levels for each level of a rule, which
     /// has at most [`crate::expr::MAX_NODES`].
-    fn compute(&mut self, node: NodeId) {
+    fn compute(&mut self, node: NodeId) -> Result<(), RunFailure> {
         if self.store.touch(node, self.run) {
             self.hits += 1;
-            return;
+            return Ok(());
         }
         let column = match self.nodes.operation(node) {
-            Operation::Series(_) => return,
+            Operation::Series(_) => return Ok(()),
             Operation::Unary(op, x) => {
-                self.compute(x);
+                self.compute(x)?;
                 kernels::unary(op, self.values(x))
             }
             Operation::Binary(op, a, b) => {
-                [a, b].into_iter().for_each(|operand| self.compute_operand(operand));
+                [a, b].into_iter().try_for_each(|operand| self.compute_operand(operand))?;
                 kernels::binary(op, self.source(a), self.source(b))
             }
             Operation::Kernel { kernel, inputs, numbers } => {
-                inputs.into_iter().flatten().for_each(|input| self.compute(input));
+                inputs.into_iter().flatten().try_for_each(|input| self.compute(input))?;
                 let columns = inputs.map(|input| input.map_or(&[][..], |input| self.values(input)));
                 kernel.run(self.bars.len(), &Inputs::new(columns, numbers.map(f64::from_bits)))
             }
         };
+        self.pace.go_on(self.bars.len())?;
         self.misses += 1;
         self.store.put(node, Column::from(&column[..]), self.run);
+        Ok(())
     }
 
     /// The column of a node that this run has computed.

@@ -183,6 +183,10 @@ impl<R: Recorder> BarLoop<'_, R> {
         let end = run.range.end;
         let planned = self.planned_exit(entry);
         let planned_bar = planned.map_or(end, |exit| exit.bar);
+        // To look for the exit takes longer the farther it is, however soon a stop ends the position.
+        if run.worked(planned_bar - position.entry_bar) {
+            return Ending::Open;
+        }
         // An entry at a close is protected from the next bar on; stops come before an exit at a close.
         let protected_from = position.entry_bar + 1 - self.delay;
         let protected_until = planned.map_or(end, |exit| exit.bar + usize::from(!exit.at_open));

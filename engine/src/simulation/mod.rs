@@ -170,7 +170,7 @@ fn run_of<'a>(
     atr: &'a [Option<Vec<f64>>; 3],
 ) -> Run<'a> {
     let atr = TrueRanges(atr.each_ref().map(|column| column.as_deref()));
-    Run { bars, signals, execution, atr, tables: None, range: 0..bars.len() }
+    Run { bars, signals, execution, atr, tables: None, range: 0..bars.len(), pace: None }
 }
 
 /// Average true ranges for the stops of one run.

@@ -6,6 +6,7 @@ use super::signals::Signals;
 use super::tables::Tables;
 use crate::bars::Bars;
 use crate::execution::Execution;
+use crate::patience::Pace;
 
 /// The input of one run. Bars are numbered as in all bars of the symbol, whatever part of them the run covers.
 #[derive(Debug)]
@@ -19,9 +20,16 @@ pub(crate) struct Run<'a> {
     pub(crate) tables: Option<&'a Tables>,
     /// The bars covered.
     pub(crate) range: Range<usize>,
+    /// Stops the run, if somebody may. What it comes to is then of no use.
+    pub(crate) pace: Option<&'a Pace>,
 }
 
 impl Run<'_> {
+    /// Adds bars of work. Whether the run is to stop.
+    pub(super) fn worked(&self, bars: usize) -> bool {
+        self.pace.is_some_and(|pace| pace.worked(bars))
+    }
+
     /// Bars a year, of the whole series whatever part of it is covered.
     pub(super) fn bars_per_year(&self) -> f64 {
         self.execution.bars_per_year_of(self.bars)

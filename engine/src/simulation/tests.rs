@@ -40,7 +40,7 @@ fn assert_ways_agree(bars: &Bars, [enter, exit]: [&Mask; 2], execution: &Executi
             continue;
         }
         let signals = Signals::long(enter, exit);
-        let run = Run { bars, signals, execution, atr: TrueRanges::default(), tables: None, range };
+        let run = Run { bars, signals, execution, atr: TrueRanges::default(), tables: None, range, pace: None };
         let [holdings, every_bar, bar_loop] =
             [Way::Holdings, Way::EveryBar, Way::BarLoop].map(|way| run.replay_by(way));
         prop_assert_eq!(&holdings.trades, &bar_loop.trades);
@@ -124,11 +124,11 @@ proptest! {
             let atr = TrueRanges::default();
             let signals = Signals::long(&all_masks.0, &all_masks.1);
             let range = start..end;
-            let run = Run { bars: &bars, signals, execution: &execution, atr, tables: None, range };
+            let run = Run { bars: &bars, signals, execution: &execution, atr, tables: None, range, pace: None };
             let window = run.replay_by(way);
             let signals = Signals::long(&part_masks.0, &part_masks.1);
             let range = 0..part.len();
-            let alone = Run { bars: &part, signals, execution: &execution, atr, tables: None, range }.replay_by(way);
+            let alone = Run { bars: &part, signals, execution: &execution, atr, tables: None, range, pace: None }.replay_by(way);
             prop_assert_eq!(&window.equity, &alone.equity);
             let shifted: Vec<_> = alone
                 .trades
@@ -164,7 +164,7 @@ fn ways_agree_where_closes_differ_by_one_last_digit() {
         let never = Mask::none(bars.len());
         for signals in [signals, Signals::long(&always, &never)] {
             let (atr, range) = (TrueRanges::default(), 0..bars.len());
-            let run = Run { bars: &bars, signals, execution: &execution, atr, tables: None, range };
+            let run = Run { bars: &bars, signals, execution: &execution, atr, tables: None, range, pace: None };
             let longest = |way: Way| run.metrics_by(way).get(Metric::MaxDrawdownBars);
             assert_eq!(longest(Way::Holdings), longest(Way::BarLoop), "{cash}");
         }

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | retryable | the data folder is not mounted, NATS does not answer | handed back with a delay, for as long as it takes |
 //! | fatal | the job does not parse, its grid is not its template's | dead letter: payload to DEAD, a `dead` result, then the ack |
-//! | run-level | a symbol's file is missing, a run panics | no [`Failure`] at all: the run's row says `failed`, see [`RunFailure`] |
+//! | run-level | a symbol's file is missing, a run panics or takes too long | no [`Failure`] at all: the run's row says `failed`, see [`RunFailure`] |
 //!
 //! [`RunFailure`]: jetsweep_engine::backtest::RunFailure
 
@@ -56,7 +56,8 @@ pub(crate) mod code {
     pub(crate) const RESULT_REFUSED: &str = "result_refused";
     /// Dead: the child process that ran the job died.
     pub(crate) const CHILD_DIED: &str = "child_died";
-    /// Dead: the child process was killed at its deadline. Failed: the run was not reached before the job's deadline.
+    /// Dead: the child process was killed at its deadline. Failed: the run took too long, or was not reached before the
+    /// job's deadline.
     pub(crate) const TIMEOUT: &str = "timeout";
     /// Dead: the worker panicked outside a run. Failed: the run panicked.
     pub(crate) const PANIC: &str = "panic";

@@ -31,7 +31,7 @@ use crate::job::{Delivery, bury, outgoing_result};
 use crate::pins::Pins;
 use crate::scheduler::{Scheduler, Turn};
 use crate::shard::{Computed, Ending, Input, Limits};
-use crate::slots::{Outcome, Slots, Work};
+use crate::slots::{Fault, Outcome, Slots, Work};
 use crate::stats::{WorkerStats, micros};
 
 /// Pause before a job is delivered again that failed for the first time, by no fault of its own. Doubles each time.
@@ -53,6 +53,10 @@ pub(crate) struct Handler {
     pub(crate) ack_wait: Duration,
     /// Longest a job may compute.
     pub(crate) deadline: Duration,
+    /// Longest a run may compute.
+    pub(crate) run_deadline: Duration,
+    /// See [`Options::fault`](crate::Options::fault).
+    pub(crate) fault: Option<Fault>,
     pub(crate) child_command: ChildCommand,
     /// What a child must know; the digest is filled in for each job.
     pub(crate) child_order: Order,
@@ -211,15 +215,36 @@ impl Handler {
             is_aborted: Arc::clone(&self.is_aborted),
             deadline: Instant::now() + self.deadline,
             allowed: self.deadline,
+            allowed_a_run: self.run_deadline,
             governor: Arc::clone(&self.governor),
         };
-        let work = Work { job: Arc::clone(job), input, limits, received: delivery.received, load_us };
+        let (received, fault) = (delivery.received, self.fault);
+        let work = Work { job: Arc::clone(job), input, limits, received, load_us, fault };
         let limit = self.deadline + HANG_GRACE;
+        let number = turn.number();
         match tokio::time::timeout(limit, self.slots.run(turn, work)).await {
             Ok(outcome) => outcome,
-            // The slot stays busy until the run ends. The job is delivered again, to a child that can be killed.
-            Err(_) => Err(Failure::retryable(format!("a run does not end: no answer after {} s", limit.as_secs()))),
+            Err(_) => {
+                self.replace_slot(number);
+                // The job is delivered again, to a child that can be killed.
+                Err(Failure::retryable(format!("a run does not end: no answer after {} s", limit.as_secs())))
+            }
         }
+    }
+
+    /// Starts another slot in place of one that hangs. Its thread cannot be ended: it takes part of a core, and the memory
+    /// of its columns, until the worker ends.
+    fn replace_slot(&self, turn: u64) {
+        self.scheduler.write_off(turn, || match self.slots.add() {
+            Ok(slot) => {
+                tracing::error!(slot, "a slot hangs and is replaced; restart this worker when it suits you");
+                Some(slot)
+            }
+            Err(error) => {
+                tracing::error!(%error, "a slot hangs and cannot be replaced: restart this worker");
+                None
+            }
+        });
     }
 
     /// Runs a redelivered job in a child process, while `turn` keeps a slot free for it.

@@ -4,7 +4,7 @@
 //! that have one: out of 21 turns under full load 16 go to `high`, 4 to `normal` and 1 to `low`, evenly spread. A job
 //! of a higher priority therefore waits for one running job at most, and `low` moves however much the others have.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jetsweep_shared::ids::Priority;
@@ -41,6 +41,11 @@ impl Rotation {
 #[derive(Debug)]
 struct State {
     free: Vec<usize>,
+    /// Turns that are taken.
+    taken: HashSet<u64>,
+    /// Most turns taken at a time.
+    allowed: usize,
+    next_turn: u64,
     waiting: [VecDeque<oneshot::Sender<Turn>>; PRIORITIES],
     rotation: Rotation,
 }
@@ -55,6 +60,7 @@ pub(crate) struct Scheduler {
 #[derive(Debug)]
 pub(crate) struct Turn {
     slot: usize,
+    number: u64,
     /// Absent when the slot is no longer this turn's to give.
     scheduler: Option<Scheduler>,
 }
@@ -64,14 +70,22 @@ impl Turn {
     pub(crate) fn slot(&self) -> usize {
         self.slot
     }
+
+    /// Number of the turn.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
         if let Some(scheduler) = self.scheduler.take() {
             let mut state = scheduler.lock();
-            state.free.push(self.slot);
-            scheduler.dispatch(&mut state);
+            // A turn that was written off has no slot to give.
+            if state.taken.remove(&self.number) {
+                state.free.push(self.slot);
+                scheduler.dispatch(&mut state);
+            }
         }
     }
 }
@@ -79,8 +93,14 @@ impl Drop for Turn {
 impl Scheduler {
     /// With `slots` slots, numbered from 0, all of them free.
     pub(crate) fn new(slots: usize) -> Self {
-        let state =
-            State { free: (0..slots).rev().collect(), waiting: Default::default(), rotation: Rotation::default() };
+        let state = State {
+            free: (0..slots).rev().collect(),
+            taken: HashSet::new(),
+            allowed: slots,
+            next_turn: 0,
+            waiting: Default::default(),
+            rotation: Rotation::default(),
+        };
         Self { state: Arc::new(Mutex::new(state)) }
     }
 
@@ -96,8 +116,27 @@ impl Scheduler {
         receiver.await.expect("a waiting job's sender leaves the queue only with a turn")
     }
 
+    /// Uses at most so many slots from now on. Turns that are taken stay taken until they are dropped.
+    pub(crate) fn allow(&self, slots: usize) {
+        let mut state = self.lock();
+        state.allowed = slots;
+        self.dispatch(&mut state);
+    }
+
+    /// Writes a turn off whose slot does not come back, and has `replacement` make a new slot in its place. Does nothing
+    /// when the turn has ended by now.
+    pub(crate) fn write_off(&self, turn: u64, replacement: impl FnOnce() -> Option<usize>) {
+        let mut state = self.lock();
+        if state.taken.remove(&turn) {
+            state.free.extend(replacement());
+            self.dispatch(&mut state);
+        }
+    }
+
     fn dispatch(&self, state: &mut State) {
-        while let Some(&slot) = state.free.last() {
+        while let Some(&slot) = state.free.last()
+            && state.taken.len() < state.allowed
+        {
             for waiting in &mut state.waiting {
                 while waiting.front().is_some_and(oneshot::Sender::is_closed) {
                     waiting.pop_front();
@@ -106,9 +145,13 @@ impl Scheduler {
             let is_candidate = [0, 1, 2].map(|priority: usize| !state.waiting[priority].is_empty());
             let Some(chosen) = state.rotation.choose(is_candidate) else { return };
             let Some(sender) = state.waiting[chosen].pop_front() else { return };
-            let turn = Turn { slot, scheduler: Some(self.clone()) };
-            match sender.send(turn) {
-                Ok(()) => drop(state.free.pop()),
+            let number = state.next_turn;
+            state.next_turn += 1;
+            match sender.send(Turn { slot, number, scheduler: Some(self.clone()) }) {
+                Ok(()) => {
+                    state.free.pop();
+                    state.taken.insert(number);
+                }
                 // The job left just now. Its turn must not come back here: the lock is held.
                 Err(mut turn) => turn.scheduler = None,
             }
@@ -200,5 +243,39 @@ mod tests {
         drop(turn);
         drop(unpolled);
         assert_eq!(scheduler.turn(Priority::Low).await.slot(), 0);
+    }
+
+    #[tokio::test]
+    async fn fewer_slots_are_used_when_fewer_are_allowed() {
+        let scheduler = Scheduler::new(2);
+        let (first, second) = (scheduler.turn(Priority::Low).await, scheduler.turn(Priority::Low).await);
+        scheduler.allow(1);
+        let mut waiting = Box::pin(scheduler.turn(Priority::High));
+        drop(first);
+        assert!(waiting.as_mut().now_or_never().is_none(), "one is still taken");
+        drop(second);
+        let third = waiting.as_mut().now_or_never().expect("none is taken");
+        let mut waiting = Box::pin(scheduler.turn(Priority::High));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        scheduler.allow(2);
+        assert_ne!(waiting.now_or_never().expect("two may be taken again").slot(), third.slot());
+    }
+
+    #[tokio::test]
+    async fn a_turn_that_is_written_off_is_replaced_once() {
+        let scheduler = Scheduler::new(1);
+        let hung = scheduler.turn(Priority::Low).await;
+        let mut waiting = Box::pin(scheduler.turn(Priority::Low));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        scheduler.write_off(hung.number(), || Some(1));
+        scheduler.write_off(hung.number(), || unreachable!("it is written off"));
+        let next = waiting.now_or_never().expect("there is another slot");
+        assert_eq!(next.slot(), 1);
+        drop(hung);
+        let mut waiting = Box::pin(scheduler.turn(Priority::Low));
+        assert!(waiting.as_mut().now_or_never().is_none(), "a slot that was written off does not come back");
+        scheduler.write_off(u64::MAX, || unreachable!("no such turn is taken"));
+        drop(next);
+        assert_eq!(waiting.now_or_never().expect("the slot is free").slot(), 1);
     }
 }

@@ -21,11 +21,13 @@ use crate::data::BarsCache;
 use crate::feeder::Feeder;
 use crate::governor::Governor;
 use crate::handler::{Handler, UNSETTLED_PER_SLOT};
+use crate::memory::{self, Bounds};
 use crate::metrics;
 use crate::pins::Pins;
 use crate::replay::Replays;
 use crate::scheduler::Scheduler;
-use crate::slots::Slots;
+use crate::sharing;
+use crate::slots::{Fault, Slots};
 use crate::stats::WorkerStats;
 
 /// Longest wait for slots to notice that they are to end.
@@ -66,6 +68,8 @@ pub struct Options {
     pub child_command: Option<ChildCommand>,
     /// Where it tells its health and metrics.
     pub monitor: Monitor,
+    /// What happens to each job before it is computed, for tests in which jobs misbehave. The program sets none.
+    pub fault: Option<Fault>,
 }
 
 /// Serves jobs until `shutdown`. See [`run_with`].
@@ -130,8 +134,16 @@ pub async fn run_with(
     let replays = tokio::spawn(replays.serve(shutdown.clone()));
 
     let governing = tokio::spawn({
-        let governor = Arc::clone(&handler.governor);
-        async move { governor.keep_correcting().await }
+        let (governor, scheduler, slots) =
+            (Arc::clone(&handler.governor), handler.scheduler.clone(), worker.slots.max(1));
+        async move {
+            let sharing = async {
+                if let Err(error) = sharing::follow(&scheduler, slots).await {
+                    tracing::warn!(%error, "cannot be told to use fewer slots");
+                }
+            };
+            tokio::join!(governor.keep_correcting(), sharing);
+        }
     });
     tracing::info!(worker = worker.name, slots = worker.slots, "worker ready");
     let feeders = TaskTracker::new();
@@ -167,7 +179,13 @@ fn handler(
 ) -> Result<Handler, WorkerError> {
     let worker = &config.worker;
     let slots = worker.slots.max(1);
-    let columns_bytes = usize::try_from(worker.columns_bytes).unwrap_or(usize::MAX);
+    let share = memory::share_bytes(worker.max_memory);
+    let bounds = Bounds::of(worker, share);
+    if let Some(share) = share {
+        memory::limit_process(share);
+        tracing::info!(share, ?bounds, "memory is shared");
+    }
+    let columns_bytes = usize::try_from(bounds.columns).unwrap_or(usize::MAX);
     let child_command = match &options.child_command {
         Some(command) => command.clone(),
         None => ChildCommand::this_binary().map_err(WorkerError::OwnPath)?,
@@ -175,11 +193,12 @@ fn handler(
     let child_order = Order {
         data_root: config.data.root.clone(),
         worker: worker.name.clone(),
-        memory_bytes: worker.child_memory_bytes,
-        bars_bytes: worker.cache_bytes,
-        columns_bytes: worker.columns_bytes,
+        memory_bytes: bounds.child,
+        bars_bytes: bounds.cache,
+        columns_bytes: bounds.columns,
         duty: 1.0,
         deadline_seconds: worker.job_deadline_seconds,
+        run_deadline_seconds: worker.run_deadline_seconds,
         pinned_digest: None,
     };
     Ok(Handler {
@@ -187,6 +206,8 @@ fn handler(
         worker: worker.name.clone(),
         ack_wait: worker.ack_wait(),
         deadline: worker.job_deadline(),
+        run_deadline: worker.run_deadline(),
+        fault: options.fault,
         child_command,
         child_order,
         scheduler: Scheduler::new(slots),
@@ -194,7 +215,7 @@ fn handler(
         slots: Slots::start(slots, columns_bytes, &worker.name)
             .map_err(|reason| WorkerError::Slots { slots, reason })?,
         unsettled: Semaphore::new(slots * (1 + UNSETTLED_PER_SLOT)),
-        bars: Arc::new(BarsCache::new(config.data.root.clone(), worker.cache_bytes, Arc::clone(&stats))),
+        bars: Arc::new(BarsCache::new(config.data.root.clone(), bounds.cache, Arc::clone(&stats))),
         pins,
         controls,
         stats,

@@ -1,13 +1,13 @@
 //! Computing a shard: the grid walked from the job's cursor, one run a point, the rows put into columns.
 //!
-//! A pure function of job and bars, apart from the clock: times, and a deadline that is looked at between runs.
+//! A pure function of job and bars, apart from the clock: times, and deadlines that are looked at between runs and, every few
+//! thousand bars, within them.
 
 use std::cell::RefCell;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use jetsweep_engine::backtest::{RunFailure, Strategy};
 use jetsweep_engine::benchmark::buy_and_hold;
 use jetsweep_engine::columns::Columns;
 use jetsweep_engine::metrics::{BLOCKS, Metric, Metrics};
+use jetsweep_engine::patience::Patience;
 use jetsweep_engine::problem::Problem;
 use jetsweep_shared::events::{self, Benchmark, Job, Outcome, RunsFailed, ShardResult, Timing, WindowBars, Windows};
 use jetsweep_shared::plan::RunRange;
@@ -39,7 +40,7 @@ pub(crate) enum Input {
     },
 }
 
-/// Reasons to stop between two runs.
+/// Reasons to stop.
 #[derive(Debug, Clone)]
 pub(crate) struct Limits {
     /// Set when the batch is cancelled.
@@ -50,8 +51,59 @@ pub(crate) struct Limits {
     pub(crate) deadline: Instant,
     /// How long before the deadline the job began, for the message.
     pub(crate) allowed: Duration,
+    /// How long each run may take; one that takes longer fails with `timeout`.
+    pub(crate) allowed_a_run: Duration,
     /// How much of the time may be worked.
     pub(crate) governor: Arc<Governor>,
+}
+
+impl Limits {
+    /// Whether the job is not wanted any more.
+    fn stopped<T>(&self) -> Option<Ending<T>> {
+        if self.is_cancelled.load(Ordering::Relaxed) {
+            return Some(Ending::Cancelled);
+        }
+        self.is_aborted.load(Ordering::Relaxed).then_some(Ending::Aborted)
+    }
+}
+
+/// How long a slot waits for the run it is at.
+#[derive(Debug)]
+struct RunLimits {
+    of_job: Limits,
+    until: Mutex<Instant>,
+}
+
+impl RunLimits {
+    fn new(of_job: &Limits) -> Arc<Self> {
+        Arc::new(Self { of_job: of_job.clone(), until: Mutex::new(of_job.deadline) })
+    }
+
+    fn until(&self) -> MutexGuard<'_, Instant> {
+        // A time is whole whatever panicked meanwhile.
+        self.until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A run starts.
+    fn starts(&self, now: Instant) {
+        *self.until() = (now + self.of_job.allowed_a_run).min(self.of_job.deadline);
+    }
+
+    /// What became of a run that the engine stopped.
+    fn too_slow(&self) -> RunFailure {
+        let Limits { deadline, allowed, allowed_a_run, .. } = &self.of_job;
+        let message = match *self.until() == *deadline {
+            true => format!("not done within the job's deadline of {} s", allowed.as_secs_f64()),
+            false => format!("took longer than {} s (worker.run_deadline_seconds)", allowed_a_run.as_secs_f64()),
+        };
+        RunFailure::new(code::TIMEOUT, message)
+    }
+}
+
+impl Patience for RunLimits {
+    fn is_over(&self) -> bool {
+        self.of_job.stopped::<()>().is_some() || Instant::now() >= *self.until()
+    }
 }
 
 /// A shard's result, ready to publish.
@@ -82,9 +134,9 @@ impl Computed {
 pub(crate) enum Ending<T> {
     /// Every run was computed or failed by itself.
     Computed(T),
-    /// Stopped between two runs: the batch is cancelled.
+    /// Stopped: the batch is cancelled.
     Cancelled,
-    /// Stopped between two runs: the worker must end.
+    /// Stopped: the worker must end.
     Aborted,
 }
 
@@ -136,22 +188,27 @@ pub(crate) fn compute(
     let mut walk = points.walk(job.cursor, job.first_point);
     let mut rows = Rows::new(job, template.params().keys(), windows.as_ref().map_or(0, |windows| windows.ranges.len()));
     let mut working_since = start;
+    let patience = RunLimits::new(limits);
     for index in 0..job.runs.count {
-        if limits.is_cancelled.load(Ordering::Relaxed) {
-            return Ok(Ending::Cancelled);
-        }
-        if limits.is_aborted.load(Ordering::Relaxed) {
-            return Ok(Ending::Aborted);
+        if let Some(stopped) = limits.stopped() {
+            return Ok(stopped);
         }
         let Some((_, values)) = walk.next_point() else {
             let message = format!("from cursor {} on the grid has {index} points, not {}", job.cursor, job.runs.count);
             return Err(Failure::fatal(code::INVALID_GRID, message));
         };
         let run_start = Instant::now();
+        patience.starts(run_start);
         let outcome = match (input, &windows) {
             (Input::Unusable { failure, .. }, _) | (Input::Bars(_), Err(failure)) => Err(failure.clone()),
             (Input::Bars(_), _) if run_start >= limits.deadline => Err(not_reached(limits.allowed)),
-            (Input::Bars(bars), Ok(windows)) => run(&strategy, slot, bars, values, &windows.ranges),
+            (Input::Bars(bars), Ok(windows)) => match run(&strategy, slot, bars, &patience, values, &windows.ranges) {
+                Err(failure) if failure.code == RunFailure::TIMEOUT => match limits.stopped() {
+                    Some(stopped) => return Ok(stopped),
+                    None => Err(patience.too_slow()),
+                },
+                outcome => outcome,
+            },
         };
         let run_end = Instant::now();
         rows.push(values, outcome, run_end - run_start);
@@ -160,7 +217,10 @@ pub(crate) fn compute(
         }
     }
     let benchmark = match (input, &windows) {
-        (Input::Bars(bars), Ok(windows)) if job.first_point == 0 => benchmark(job, slot, bars, &windows.ranges),
+        (Input::Bars(bars), Ok(windows)) if job.first_point == 0 => {
+            patience.starts(Instant::now());
+            benchmark(job, slot, bars, &patience, &windows.ranges)
+        }
         _ => None,
     };
     let digest = match input {
@@ -212,10 +272,12 @@ fn run(
     strategy: &Strategy,
     slot: &mut SlotColumns,
     bars: &SharedBars,
+    patience: &Arc<RunLimits>,
     values: &[f64],
     windows: &[Range<usize>],
 ) -> Result<Scored, RunFailure> {
     let columns = slot.of(bars);
+    columns.wait_with(Arc::clone(patience) as Arc<dyn Patience>);
     let scored = catch_panic(|| strategy.run_with_windows(columns, values, windows)).unwrap_or_else(|message| {
         slot.forget();
         Err(RunFailure::new(code::PANIC, message))
@@ -228,9 +290,15 @@ fn run(
 }
 
 /// Buying and holding the bars; `None` where that has no metrics, as with a commission that eats all cash.
-fn benchmark(job: &Job, slot: &mut SlotColumns, bars: &SharedBars, windows: &[Range<usize>]) -> Option<Benchmark> {
+fn benchmark(
+    job: &Job,
+    slot: &mut SlotColumns,
+    bars: &SharedBars,
+    patience: &Arc<RunLimits>,
+    windows: &[Range<usize>],
+) -> Option<Benchmark> {
     let strategy = buy_and_hold(&job.execution).ok()?;
-    let (whole, each) = run(&strategy, slot, bars, &[], windows).ok()?;
+    let (whole, each) = run(&strategy, slot, bars, patience, &[], windows).ok()?;
     let column = |metric: &Metric| [&whole].into_iter().chain(&each).map(|metrics| metrics.get(*metric)).collect();
     let metrics = Metric::ALL.iter().map(|metric| (metric.name().to_owned(), column(metric)));
     Some(Benchmark { metrics: metrics.collect() })

@@ -1,7 +1,7 @@
 //! Slots: threads of their own on which shards are computed, so that the async runtime stays free for messages.
 
 use std::io;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
 use jetsweep_shared::events::{Job, Timing};
@@ -24,7 +24,12 @@ pub(crate) struct Work {
     pub(crate) received: std::time::Instant,
     /// What loading its bars took, in microseconds.
     pub(crate) load_us: u64,
+    /// What happens to the job first: see [`Options::fault`](crate::Options::fault).
+    pub(crate) fault: Option<Fault>,
 }
+
+/// Something that happens to a job before it is computed.
+pub type Fault = fn(&Job);
 
 struct Order {
     work: Work,
@@ -35,8 +40,15 @@ struct Order {
 /// The threads, one a slot. Dropping this ends each after the run it is at.
 #[derive(Debug)]
 pub(crate) struct Slots {
-    orders: Vec<mpsc::Sender<Order>>,
-    threads: Vec<JoinHandle<()>>,
+    columns_bytes: usize,
+    worker: String,
+    threads: Mutex<Vec<Thread>>,
+}
+
+#[derive(Debug)]
+struct Thread {
+    orders: mpsc::Sender<Order>,
+    handle: JoinHandle<()>,
 }
 
 impl Slots {
@@ -45,17 +57,32 @@ impl Slots {
     /// # Errors
     /// When the system has no more threads to give.
     pub(crate) fn start(count: usize, columns_bytes: usize, worker: &str) -> io::Result<Self> {
-        let mut slots = Self { orders: Vec::new(), threads: Vec::new() };
-        for number in 0..count {
-            let (sender, receiver) = mpsc::channel();
-            let worker = worker.to_owned();
-            let thread = std::thread::Builder::new()
-                .name(format!("slot-{number}"))
-                .spawn(move || serve(&receiver, columns_bytes, &worker))?;
-            slots.orders.push(sender);
-            slots.threads.push(thread);
+        let slots = Self { columns_bytes, worker: worker.to_owned(), threads: Mutex::default() };
+        for _ in 0..count {
+            slots.add()?;
         }
         Ok(slots)
+    }
+
+    /// Starts one thread more. Returns the number of its slot.
+    ///
+    /// # Errors
+    /// When the system has no more threads to give.
+    pub(crate) fn add(&self) -> io::Result<usize> {
+        let mut threads = self.lock();
+        let number = threads.len();
+        let (orders, receiver) = mpsc::channel();
+        let (columns_bytes, worker) = (self.columns_bytes, self.worker.clone());
+        let handle = std::thread::Builder::new()
+            .name(format!("slot-{number}"))
+            .spawn(move || serve(&receiver, columns_bytes, &worker))?;
+        threads.push(Thread { orders, handle });
+        Ok(number)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Thread>> {
+        // A thread is in the list or not, whatever panicked meanwhile.
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Computes a shard on the slot of `turn`, which the slot hands on as soon as it is done computing.
@@ -64,16 +91,18 @@ impl Slots {
         let order = Order { work, turn, answer };
         let slot = order.turn.slot();
         let lost = || Failure::retryable(format!("slot {slot} is gone"));
-        self.orders[slot].send(order).map_err(|_| lost())?;
+        self.lock()[slot].orders.send(order).map_err(|_| lost())?;
         outcome.await.unwrap_or_else(|_| Err(lost()))
     }
 
     /// Ends the threads and waits for them. Blocks for as long as a run takes.
     pub(crate) fn join(self) {
-        drop(self.orders);
-        for thread in self.threads {
+        let threads = self.threads.into_inner().unwrap_or_else(PoisonError::into_inner);
+        // All are told before any is waited for.
+        let handles: Vec<_> = threads.into_iter().map(|thread| thread.handle).collect();
+        for handle in handles {
             // A slot catches every panic; one that died nevertheless has nothing left to wait for.
-            let _ = thread.join();
+            let _ = handle.join();
         }
     }
 }
@@ -94,6 +123,9 @@ fn serve(orders: &mpsc::Receiver<Order>, columns_bytes: usize, worker: &str) {
 
 fn compute(work: &Work, columns: &mut SlotColumns, worker: &str) -> Outcome {
     let waited = work.received.elapsed();
+    if let Some(fault) = work.fault {
+        fault(&work.job);
+    }
     Ok(match shard::compute(&work.job, &work.input, columns, &work.limits, worker)? {
         Ending::Computed(mut result) => {
             let wait_us = micros(waited).saturating_sub(work.load_us);

@@ -40,7 +40,7 @@ const MIB: i64 = 1 << 20;
 const DAY_SECONDS: i64 = 24 * 3600;
 
 /// All keys, in the order in which they are shown.
-pub(super) const KEYS: [Key; 49] = [
+pub(super) const KEYS: [Key; 51] = [
     text("nats.url"),
     text("nats.credentials"),
     text("nats.user"),
@@ -59,7 +59,9 @@ pub(super) const KEYS: [Key; 49] = [
     whole("worker.cache_bytes", "bytes", MIB, TIB),
     whole("worker.columns_bytes", "bytes", MIB, TIB),
     Key { path: "worker.max_cpu", kind: Kind::Share },
+    Key { path: "worker.max_memory", kind: Kind::Share },
     whole("worker.job_deadline_seconds", "seconds", 1, DAY_SECONDS),
+    whole("worker.run_deadline_seconds", "seconds", 1, DAY_SECONDS),
     // Less than this and the child cannot even load a symbol's bars.
     whole("worker.child_memory_bytes", "bytes", 64 * MIB, TIB),
     whole("worker.ack_wait_seconds", "seconds", 1, DAY_SECONDS),

@@ -92,8 +92,12 @@ pub struct WorkerConfig {
     pub columns_bytes: u64,
     /// Share of the machine's cores to use at most.
     pub max_cpu: f64,
-    /// A job that takes longer is given up on, in seconds.
+    /// Share of the machine's memory to use at most.
+    pub max_memory: f64,
+    /// Runs of a job that are not done after this time fail with `timeout`, in seconds.
     pub job_deadline_seconds: u64,
+    /// A run that takes longer fails with `timeout`, in seconds.
+    pub run_deadline_seconds: u64,
     /// Memory limit of the child process that runs a redelivered job, in bytes.
     pub child_memory_bytes: u64,
     /// A job that is neither acknowledged nor reported in progress for this long is delivered again, in seconds.
@@ -226,7 +230,9 @@ impl Default for WorkerConfig {
             cache_bytes: 512 * MIB,
             columns_bytes: 64 * MIB,
             max_cpu: 1.0,
+            max_memory: 1.0,
             job_deadline_seconds: 600,
+            run_deadline_seconds: 60,
             child_memory_bytes: 2048 * MIB,
             ack_wait_seconds: 30,
             drain_seconds: 20,
@@ -295,9 +301,14 @@ fn listen_address(text: &str) -> Option<SocketAddr> {
 }
 
 impl WorkerConfig {
-    /// A job that takes longer than this is given up on.
+    /// Runs of a job that are not done after this time fail.
     pub fn job_deadline(&self) -> Duration {
         Duration::from_secs(self.job_deadline_seconds)
+    }
+
+    /// A run that takes longer than this fails.
+    pub fn run_deadline(&self) -> Duration {
+        Duration::from_secs(self.run_deadline_seconds)
     }
 
     /// A job that is neither acknowledged nor reported in progress for this long is delivered again.

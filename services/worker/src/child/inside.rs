@@ -14,6 +14,7 @@ use crate::failure::{Failure, code};
 use crate::governor::Governor;
 use crate::pins::Changed;
 use crate::shard::{self, Ending, Input, Limits, SlotColumns};
+use crate::slots::Fault;
 use crate::stats::micros;
 
 /// Makes the system choose this process first when memory runs out: the highest value there is.
@@ -47,6 +48,19 @@ pub enum ChildError {
 /// # Errors
 /// When there is nobody to answer to. What is wrong with the job itself is part of the reply.
 pub fn run_job_child(order: &str, job_input: impl Read, reply_output: impl Write) -> Result<(), ChildError> {
+    run_job_child_with(order, None, job_input, reply_output)
+}
+
+/// The same with a fault: see [`Options::fault`](crate::Options::fault).
+///
+/// # Errors
+/// See [`run_job_child`].
+pub fn run_job_child_with(
+    order: &str,
+    fault: Option<Fault>,
+    job_input: impl Read,
+    reply_output: impl Write,
+) -> Result<(), ChildError> {
     let start = Instant::now();
     let order: Order = serde_json::from_str(order).map_err(ChildError::Order)?;
     limit_memory(order.memory_bytes)?;
@@ -55,7 +69,7 @@ pub fn run_job_child(order: &str, job_input: impl Read, reply_output: impl Write
 
     let mut payload = Vec::new();
     job_input.take(2 * Job::MAX_BYTES as u64).read_to_end(&mut payload)?;
-    let reply = run(&order, &payload, start).unwrap_or_else(Reply::Failure);
+    let reply = run(&order, &payload, fault, start).unwrap_or_else(Reply::Failure);
     let mut output = io::BufWriter::new(reply_output);
     serde_json::to_writer(&mut output, &reply).map_err(io::Error::from)?;
     output.flush()?;
@@ -69,8 +83,11 @@ fn limit_memory(bytes: u64) -> Result<(), ChildError> {
     setrlimit(Resource::As, Rlimit { current: Some(limit), maximum: Some(limit) }).map_err(reason)
 }
 
-fn run(order: &Order, payload: &[u8], start: Instant) -> Result<Reply, Failure> {
+fn run(order: &Order, payload: &[u8], fault: Option<Fault>, start: Instant) -> Result<Reply, Failure> {
     let job: Job = events::decode(payload).map_err(|error| Failure::fatal(code::MALFORMED, error))?;
+    if let Some(fault) = fault {
+        fault(&job);
+    }
     let load_start = Instant::now();
     let input = load(order, &job)?;
     let load_us = micros(load_start.elapsed());
@@ -80,6 +97,7 @@ fn run(order: &Order, payload: &[u8], start: Instant) -> Result<Reply, Failure> 
         is_aborted: Arc::new(AtomicBool::new(false)),
         deadline: start + allowed,
         allowed,
+        allowed_a_run: Duration::from_secs(order.run_deadline_seconds),
         governor: Arc::new(Governor::fixed(order.duty)),
     };
     let columns_bytes = usize::try_from(order.columns_bytes).unwrap_or(usize::MAX);

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
 
-pub use inside::{ChildError, run_job_child};
+pub use inside::{ChildError, run_job_child, run_job_child_with};
 pub(crate) use outside::run_in_child;
 
 /// Argument of this binary that makes it a child: `jetsweep run-job <order>`.
@@ -58,6 +58,8 @@ pub(crate) struct Order {
     pub(crate) duty: f64,
     /// Runs not reached after this many seconds fail.
     pub(crate) deadline_seconds: u64,
+    /// A run that takes longer than this many seconds fails.
+    pub(crate) run_deadline_seconds: u64,
     /// Digest that the symbol's bars must have, if the batch has pinned one.
     pub(crate) pinned_digest: Option<String>,
 }
