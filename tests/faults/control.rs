@@ -1,5 +1,6 @@
 //! Cancel, pause, resume, retry and delete, across kills of whoever carries them out.
 
+use futures::StreamExt;
 use jetsweep_shared::events::{self, BatchState, BatchStatus, Job};
 use jetsweep_tests::Signal;
 
@@ -66,8 +67,7 @@ async fn all_work_is_paused_and_goes_on() {
     cluster.serve("worker", "worker");
     cluster.submit(Sweep::Small, "b", &[]).await;
     let running = cluster.reaches("b", "run", |status| status.state == BatchState::Running).await;
-    // Not for anything to happen: for several ack waits to pass.
-    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    cluster.shows_signs_of_life(9).await;
     assert!(cluster.now("b").await.done() <= 40, "{running:?}");
     cluster.jetsweep(&["resume", "--all"]).done().await.with_code(0);
     cluster.is_whole(Sweep::Small, "b").await;
@@ -81,7 +81,10 @@ async fn fifty_terms_put_nothing_into_dead_letters() {
         cluster.service("worker").signal(Signal::TERM);
         cluster.stop("worker").await;
         cluster.serve("worker", "worker");
-        tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+        jetsweep_tests::eventually("the worker to be ready", async || {
+            cluster.service("worker").stderr().contains("worker ready").then_some(())
+        })
+        .await;
     }
     cluster.is_whole(Sweep::Large, "b").await;
     let dead = cluster.jetsweep(&["dead", "list", "--output", "json"]).done().await.json();
@@ -106,7 +109,6 @@ async fn a_poison_job_is_dead_once_and_can_be_retried() {
     })
     .await;
     let consumer: async_nats::jetstream::consumer::PullConsumer = jobs.get_consumer("native-normal").await.unwrap();
-    use futures::StreamExt;
     let mut taken = consumer.fetch().max_messages(2).expires(jetsweep_tests::LIMIT).messages().await.unwrap();
     let mut taken_runs = Vec::new();
     while let Some(message) = taken.next().await {
@@ -147,6 +149,14 @@ async fn a_poison_job_is_dead_once_and_can_be_retried() {
 }
 
 impl Cluster {
+    /// Waits until workers have shown so many signs of life for jobs that they hold: three in an ack wait for each job.
+    async fn shows_signs_of_life(&self, count: usize) {
+        let client = self.server.connect().await;
+        let signs = client.subscribe("$JS.ACK.JETSWEEP_JOBS.>").await.expect("a subscription");
+        let signs = signs.filter(|message| std::future::ready(&*message.payload == b"+WPI")).take(count);
+        jetsweep_tests::within(jetsweep_tests::LIMIT, "signs of life", signs.count()).await;
+    }
+
     /// Waits until no job is queued, and stays so.
     async fn is_idle(&self) {
         let jetstream = async_nats::jetstream::new(self.server.connect().await);

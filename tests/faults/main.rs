@@ -17,5 +17,6 @@ mod log;
 mod nodes;
 mod poison;
 mod queue;
+mod sharing;
 mod soak;
 mod windows;

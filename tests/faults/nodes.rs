@@ -24,7 +24,7 @@ async fn one_of_three_servers_may_be_lost() {
     nodes.kill(leader);
     cluster.is_whole(Sweep::Large, "killed").await;
     nodes.start_node(leader);
-    nodes.is_ready().await;
+    nodes.are_caught_up().await;
 
     println!("the leader of the results is cut off, and comes back");
     let cut_off = nodes.leader("JETSWEEP_RESULTS").await;
@@ -32,16 +32,15 @@ async fn one_of_three_servers_may_be_lost() {
     nodes.signal(cut_off, Signal::STOP);
     cluster.is_whole(Sweep::Small, "cut").await;
     nodes.signal(cut_off, Signal::CONT);
-    nodes.is_ready().await;
+    nodes.are_caught_up().await;
 
     println!("rolling restart");
     cluster.submit(Sweep::Large, "rolling", &[]).await;
     for node in 0..NODES {
         nodes.kill(node);
         nodes.start_node(node);
-        nodes.is_ready().await;
         // As whoever restarts a cluster does: one after the other, each caught up.
-        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+        nodes.are_caught_up().await;
     }
     cluster.is_whole(Sweep::Large, "rolling").await;
 }

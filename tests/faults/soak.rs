@@ -59,7 +59,7 @@ async fn a_random_schedule_leaves_the_ledger_exact() {
     }
     cluster.answers("planner").await;
     cluster.answers("consolidator").await;
-    let (mut batches, mut done, mut struck) = (0, 0, 0);
+    let (mut batches, mut done, mut struck, mut kills) = (0, 0, 0, 0);
     memory(&cluster, "at the start");
     while done < runs || struck < faults {
         batches += 1;
@@ -69,12 +69,13 @@ async fn a_random_schedule_leaves_the_ledger_exact() {
         let until = ((done + Sweep::Large.runs()) as f64 / runs as f64 * faults as f64).ceil() as usize;
         while struck < until.min(faults) {
             struck += 1;
-            strike(&mut cluster, &mut random, struck).await;
+            let fault = strike(&mut cluster, &mut random, struck).await;
+            kills += usize::from(matches!(fault, Fault::Kill | Fault::Server));
         }
         cluster.is_whole(Sweep::Large, &batch).await;
         done += Sweep::Large.runs();
         if batches == 1 || done >= runs || (done / Sweep::Large.runs()).is_multiple_of(4) {
-            memory(&cluster, &format!("after {done} runs and {struck} faults"));
+            memory(&cluster, &format!("after {done} runs and {struck} faults, of which {kills} kills"));
         }
     }
     for (name, _) in SERVICES {
@@ -82,7 +83,7 @@ async fn a_random_schedule_leaves_the_ledger_exact() {
     }
 }
 
-async fn strike(cluster: &mut Cluster, random: &mut StdRng, number: usize) {
+async fn strike(cluster: &mut Cluster, random: &mut StdRng, number: usize) -> Fault {
     let peace = Duration::from_millis(random.random_range(0..LONGEST_PEACE_MS));
     let (name, role) = *SERVICES.choose(random).expect("there are services");
     let faults = [Fault::Kill, Fault::Kill, Fault::Kill, Fault::Term, Fault::Stop, Fault::Server];
@@ -110,6 +111,7 @@ async fn strike(cluster: &mut Cluster, random: &mut StdRng, number: usize) {
             cluster.service(name).signal(Signal::CONT);
         }
     }
+    fault
 }
 
 /// Prints the resident memory of each process.

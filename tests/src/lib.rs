@@ -4,6 +4,7 @@
 //! program itself as a process.
 //! Everything here panics when it fails, with a message that says what was being waited for.
 
+mod disk;
 mod nodes;
 mod process;
 mod server;
@@ -12,6 +13,7 @@ mod wire;
 
 use std::path::PathBuf;
 
+pub use disk::SmallDisk;
 pub use nodes::{NODES, Nodes};
 pub use process::{
     Done, Jetsweep, Running, Signal, jetsweep, nobody_names, poisoned_worker, processes_naming, program,

@@ -97,6 +97,30 @@ impl Nodes {
         .await;
     }
 
+    /// Waits until every stream has a leader and each of its copies has all that the leader has.
+    pub async fn are_caught_up(&self) {
+        wait::eventually("every copy of every stream to catch up", async || {
+            let client = async_nats::connect(addresses(&self.urls())).await.ok()?;
+            let ask = async |subject: String| {
+                let answer = client.request(subject, Default::default()).await.ok()?;
+                serde_json::from_slice::<Value>(&answer.payload).ok()
+            };
+            let names = ask("$JS.API.STREAM.NAMES".to_owned()).await?;
+            for name in names["streams"].as_array()? {
+                let info = ask(format!("$JS.API.STREAM.INFO.{}", name.as_str()?)).await?;
+                let cluster = &info["cluster"];
+                cluster["leader"].as_str()?;
+                let copies = cluster["replicas"].as_array()?;
+                let is_current = |copy: &Value| copy["current"] == true && copy["offline"] != true;
+                if copies.len() + 1 != NODES || !copies.iter().all(is_current) {
+                    return None;
+                }
+            }
+            Some(())
+        })
+        .await;
+    }
+
     /// The node that leads a stream.
     pub async fn leader(&self, stream: &str) -> usize {
         wait::eventually(&format!("{stream} to have a leader"), async || {

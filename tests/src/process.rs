@@ -143,6 +143,11 @@ impl Running {
         tokio::time::timeout(time, self.wait()).await.ok()
     }
 
+    /// Its process, while it is not known to have ended.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// What it wrote to standard error so far.
     pub fn stderr(&self) -> String {
         text(&self.stderr)

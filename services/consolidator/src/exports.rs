@@ -18,6 +18,7 @@ use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 use tokio_util::sync::CancellationToken;
 
+use crate::database::exports_folder;
 use crate::export::{Destination, ExportError, Format, export};
 use crate::query::{Queries, QueryError};
 
@@ -28,35 +29,68 @@ const AT_ONCE: usize = 1;
 pub(crate) struct Endpoint {
     bus: Bus,
     requests: Requests,
-    /// Where files are made.
+    place: Place,
+}
+
+/// Where files are made: in folders of their own, named after the database, in the one folder that DuckDB may write.
+#[derive(Debug, Clone)]
+struct Place {
     folder: PathBuf,
+    prefix: String,
+}
+
+impl Place {
+    fn beside(database: &Path) -> Self {
+        let name = database.file_name().unwrap_or_default().to_string_lossy();
+        Self { folder: exports_folder(database), prefix: format!(".{name}-") }
+    }
+
+    fn make(&self) -> io::Result<TempDir> {
+        std::fs::create_dir_all(&self.folder)?;
+        tempfile::Builder::new().prefix(&self.prefix).tempdir_in(&self.folder)
+    }
+
+    /// Removes what a consolidator of this database left that was killed. Whoever calls has the database to itself.
+    fn sweep(&self) {
+        let Ok(entries) = std::fs::read_dir(&self.folder) else { return };
+        let is_left = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with(&self.prefix);
+        for left in entries.flatten().filter(|entry| is_left(&entry.file_name())) {
+            match std::fs::remove_dir_all(left.path()) {
+                Ok(()) => tracing::info!(folder = %left.path().display(), "removed an export that was never sent"),
+                Err(error) => tracing::warn!(folder = %left.path().display(), %error, "cannot remove an old export"),
+            }
+        }
+    }
 }
 
 impl Endpoint {
-    /// Adds the endpoint to the consolidator's service. Files are made in `folder`.
-    pub(crate) async fn open(bus: &Bus, service: &Service, role: &str, folder: PathBuf) -> Result<Self, String> {
+    /// Adds the endpoint to the consolidator's service, which has `database` open. Files are made beside it; those that
+    /// were never sent are removed now.
+    pub(crate) async fn open(bus: &Bus, service: &Service, role: &str, database: &Path) -> Result<Self, String> {
+        let place = Place::beside(database);
+        place.sweep();
         let subject = bus.names.endpoint(role, "export");
         let requests = service.endpoint_builder().name("export").add(subject).await;
-        Ok(Self { bus: bus.clone(), requests: requests.map_err(|error| error.to_string())?, folder })
+        Ok(Self { bus: bus.clone(), requests: requests.map_err(|error| error.to_string())?, place })
     }
 
     /// Answers requests until the program stops.
     pub(crate) async fn serve(self, queries: Queries, shutdown: CancellationToken) {
-        let Self { bus, requests, folder } = self;
-        let (bus, folder, queries, stop) = (&bus, &folder, &queries, &shutdown);
+        let Self { bus, requests, place } = self;
+        let (bus, place, queries, stop) = (&bus, &place, &queries, &shutdown);
         requests
             .take_until(stop.cancelled())
             .for_each_concurrent(AT_ONCE, async |request| {
                 // Whoever asked asks again when the program stops in the middle.
-                let answering = answer(bus, folder, queries, &request);
+                let answering = answer(bus, place, queries, &request);
                 let _ = stop.run_until_cancelled(answering).await;
             })
             .await;
     }
 }
 
-async fn answer(bus: &Bus, folder: &Path, queries: &Queries, request: &Request) {
-    let sent = match make(folder, queries, &request.message.payload).await {
+async fn answer(bus: &Bus, place: &Place, queries: &Queries, request: &Request) {
+    let sent = match make(place, queries, &request.message.payload).await {
         Ok(made) => send(bus, request, &made).await,
         Err((status, reply)) => {
             let (headers, body) = service::error_reply(status, &reply);
@@ -74,7 +108,7 @@ struct Made {
     file: PathBuf,
 }
 
-async fn make(folder: &Path, queries: &Queries, payload: &Bytes) -> Result<Made, (u16, ErrorReply)> {
+async fn make(place: &Place, queries: &Queries, payload: &Bytes) -> Result<Made, (u16, ErrorReply)> {
     let refused = |status: u16, code: &str, message: String| {
         (status, ErrorReply { code: code.to_owned(), message, problems: Vec::new() })
     };
@@ -88,8 +122,7 @@ async fn make(folder: &Path, queries: &Queries, payload: &Bytes) -> Result<Made,
         ExportFormat::Json => Format::JsonLines,
     };
     let database = queries.connect().map_err(|error| unavailable(error.to_string()))?;
-    let made = std::fs::create_dir_all(folder).and_then(|()| tempfile::tempdir_in(folder));
-    let made = made.map_err(|error| unavailable(format!("failed to make a folder for the file: {error}")))?;
+    let made = place.make().map_err(|error| unavailable(format!("failed to make a folder for the file: {error}")))?;
     let file = made.path().join("rows");
     let writing = tokio::task::spawn_blocking({
         let file = file.clone();
@@ -118,5 +151,25 @@ async fn send(bus: &Bus, request: &Request, made: &Made) -> Result<(), String> {
             return parts.end().await;
         }
         parts.send(part.into()).await?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_left_of_this_database_is_swept_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let (ours, others) = (folder.path().join("a.duckdb"), folder.path().join("b.duckdb"));
+        let (ours, others) = (Place::beside(&ours), Place::beside(&others));
+        // As after a kill: nobody removes them.
+        let left = ours.make().unwrap().keep();
+        std::fs::write(left.join("rows"), "rows").unwrap();
+        let kept = others.make().unwrap();
+        let mine = ours.folder.join("my-own.parquet");
+        std::fs::write(&mine, "rows").unwrap();
+        ours.sweep();
+        assert!(!left.exists() && kept.path().exists() && mine.exists());
     }
 }

@@ -11,7 +11,6 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::database::exports_folder;
 use crate::exports;
 use crate::ingest::{self, Extent};
 use crate::metrics::Metrics;
@@ -113,8 +112,7 @@ async fn serve(
     let keep = config.consolidator.results_retention();
     let retention = Retention::new(bus.clone(), store.connect()?, keep, deleted.clone());
     let endpoint = query::Endpoint::open(&bus).await.map_err(ConsolidatorError::Endpoint)?;
-    let folder = exports_folder(store.path());
-    let exports = exports::Endpoint::open(&bus, endpoint.service(), query::ROLE, folder).await;
+    let exports = exports::Endpoint::open(&bus, endpoint.service(), query::ROLE, store.path()).await;
     let exports = exports.map_err(ConsolidatorError::Endpoint)?;
     tracing::info!(
         database = %store.path().display(),

@@ -55,11 +55,14 @@ impl Services {
     ///
     /// When there are none.
     pub(crate) async fn need(app: &App, doing: &str) -> Result<Self, Failure> {
-        Self::find(app).await?.ok_or_else(|| {
-            let state = app.config.state_dir.display();
-            let cause = format!("no server is configured, and no `jetsweep run` is using {state}");
-            Failure::bad_input(doing, cause).hint("name the NATS server with --nats nats://host:4222")
-        })
+        Self::find(app).await?.ok_or_else(|| Self::none(app, doing))
+    }
+
+    /// The failure of a command that finds no services.
+    pub(crate) fn none(app: &App, doing: &str) -> Failure {
+        let state = app.config.state_dir.display();
+        let cause = format!("no server is configured, and no `jetsweep run` is using {state}");
+        Failure::bad_input(doing, cause).hint("name the NATS server with --nats nats://host:4222")
     }
 
     /// The status of a batch, if anybody knows it.

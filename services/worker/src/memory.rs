@@ -40,7 +40,7 @@ pub(crate) fn share_bytes(max_memory: f64) -> Option<u64> {
     let machine = info.totalram as u64 * u64::from(info.mem_unit.max(1));
     let container = std::fs::read_to_string(CONTAINER_LIMIT).ok().and_then(|limit| limit.trim().parse().ok());
     let total = machine.min(container.unwrap_or(u64::MAX));
-    (max_memory < 1.0).then(|| (total as f64 * max_memory) as u64)
+    (max_memory < 1.0).then_some((total as f64 * max_memory) as u64)
 }
 
 /// Lets this process have at most so many bytes of its own: memory, not files.

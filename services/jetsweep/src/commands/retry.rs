@@ -16,6 +16,7 @@ use crate::cli::RetryArgs;
 use crate::commands::{Answer, status};
 use crate::failure::{Failure, OrFail};
 use crate::follow;
+use crate::local::{Batches, StateDir};
 use crate::output::number::counted;
 use crate::output::{Look, Report};
 use crate::services::Services;
@@ -24,7 +25,7 @@ use crate::source::Results;
 pub(crate) async fn execute(args: RetryArgs, app: &App) -> Answer {
     let doing = format!("retry runs of {}", args.batch);
     let batch = batches::id(&args.batch, &doing)?;
-    let services = Services::need(app, &doing).await?;
+    let Some(services) = Services::find(app).await? else { return Err(alone(app, &batch, &doing)) };
     let results = Results::of(&services);
     let runs = ranges(&results, &runs_sql(&batch, &args), &doing).await?;
     if runs.is_empty() {
@@ -40,6 +41,22 @@ pub(crate) async fn execute(args: RetryArgs, app: &App) -> Answer {
     }
     let status = follow::generation_to_the_end(&services, &batch, reply.generation, app.format).await?;
     Ok(Box::new(OneBatch::ended(status.into())))
+}
+
+/// The failure of a retry with no services about. What `jetsweep run` has ended cannot be retried: its log, where a retry
+/// is planned, goes with the batch's own server.
+fn alone(app: &App, batch: &BatchId, doing: &str) -> Failure {
+    let state = StateDir::at(&app.config.state_dir);
+    let Ok(Some(record)) = Batches::of(&state).find(batch) else { return Services::none(app, doing) };
+    let (spec, data) = (Batches::of(&state).spec_path(batch), record.data_root);
+    let failure =
+        Failure::bad_input(doing, format!("{batch} is of a `jetsweep run` that has ended, and its server with it"));
+    failure.hint(format!(
+        "what it left unfinished is finished by `jetsweep run --resume {batch}`; to run all of it again: \
+         jetsweep run {} --data {} --batch {batch}-again",
+        spec.display(),
+        data.display()
+    ))
 }
 
 /// The words for the runs that are meant.

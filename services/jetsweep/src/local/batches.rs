@@ -63,7 +63,12 @@ impl<'a> Batches<'a> {
 
     /// The self-contained spec of a batch that was started here.
     pub(crate) fn spec(&self, batch: &BatchId) -> io::Result<Vec<u8>> {
-        std::fs::read(self.state.batch(batch).join(SPEC))
+        std::fs::read(self.spec_path(batch))
+    }
+
+    /// Where that is.
+    pub(crate) fn spec_path(&self, batch: &BatchId) -> PathBuf {
+        self.state.batch(batch).join(SPEC)
     }
 
     /// All batches started here, newest first. What cannot be read is left out.
