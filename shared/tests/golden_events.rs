@@ -360,6 +360,7 @@ fn mlflow_views() {
             batch_run: Some("a63c9d45".to_owned()),
             url: Some("http://mlflow:5000/#/experiments/1/runs/a63c9d45".to_owned()),
             completed_at: Some(at(5)),
+            problem: Some("not now: no worker answers".to_owned()),
             updated_at: at(6),
         },
     );

@@ -1,9 +1,17 @@
-//! Servers that say no: the host check, runs refused for good, being away.
+//! Servers that say no: the host check, a wrong sign-in, certificates nobody knows, runs refused for good, being away.
 
-use jetsweep_tests::{NatsServer, jetsweep, message};
+use jetsweep_tests::{NatsServer, eventually, jetsweep, message};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+
+use crate::proxy::Gate;
+use crate::server::{MlflowServer, batch_run, by_number, completed};
+use crate::services::{Services, text};
+
+/// Four runs.
+const SMALL: &str = "name = \"small\"\n[data]\nsource = \"data/sample/{symbol}.csv\"\n[universe]\nsymbols = [\"AAPL\", \"SPY\"]\n\
+                     [[strategy]]\ntemplate = \"sma_cross\"\nfast = [5, 10]\nslow = 50\n";
 
 /// A server that gives every request the same answer.
 async fn always(status: &'static str, body: &'static str) -> String {
@@ -31,7 +39,6 @@ async fn refused(url: &str) -> Value {
 }
 
 #[tokio::test]
-#[ignore = "needs an MLflow server: scripts/test-mlflow"]
 async fn the_host_check_is_explained_with_its_cure() {
     let url = always("403 Forbidden", "Invalid Host header - possible DNS rebinding attack detected").await;
     let error = refused(&url).await["error"]["message"].to_string();
@@ -40,7 +47,6 @@ async fn the_host_check_is_explained_with_its_cure() {
 }
 
 #[tokio::test]
-#[ignore = "needs an MLflow server: scripts/test-mlflow"]
 async fn a_wrong_sign_in_is_told_at_once_and_secrets_are_not() {
     let url = always("401 Unauthorized", "<html>no</html>").await;
     let with_secret = url.replace("http://", "http://me:hunter2@");
@@ -49,7 +55,6 @@ async fn a_wrong_sign_in_is_told_at_once_and_secrets_are_not() {
 }
 
 #[tokio::test]
-#[ignore = "needs an MLflow server: scripts/test-mlflow"]
 async fn a_file_store_is_no_server() {
     let nats = NatsServer::start().await;
     let bridge = jetsweep(["mlflow-bridge", "--nats", &nats.url()]).env("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db");
@@ -58,11 +63,7 @@ async fn a_file_store_is_no_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs an MLflow server: scripts/test-mlflow"]
 async fn what_is_refused_for_good_is_kept_with_the_servers_words() {
-    use crate::server::MlflowServer;
-    use crate::services::Services;
-
     let (server, services) = tokio::join!(MlflowServer::start(), Services::start());
     // MLflow refuses a run whose parameter was logged with another value: here by a run of the same id, made by hand.
     let spec = services.file(
@@ -95,8 +96,48 @@ async fn what_is_refused_for_good_is_kept_with_the_servers_words() {
     let words = headers.get("Jetsweep-Error").unwrap().as_str();
     assert!(words.starts_with("run 1: 400 INVALID_PARAMETER_VALUE: Changing param values is not allowed"), "{words}");
     // The other run, and the batch, go on.
-    let runs = crate::server::completed(&server, "refused").await;
+    let runs = completed(&server, "refused").await;
     let finished = runs.iter().filter(|run| run.tag("run") == "0" && run.status == "FINISHED").count();
     assert_eq!(finished, 1);
     drop(bridge);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_is_told_once_and_nothing_is_missed() {
+    let (server, services) = tokio::join!(MlflowServer::start(), Services::start());
+    // `me:hunter2`
+    let gate = Gate::start(server.port(), "Basic bWU6aHVudGVyMg==").await;
+    let sign_in = [("MLFLOW_TRACKING_USERNAME", "me"), ("MLFLOW_TRACKING_PASSWORD", "hunter2")];
+    let bridge = services.bridge(&gate.url(), &sign_in);
+    eventually("the bridge to be up", async || bridge.stderr().contains("MLflow bridge is up").then_some(())).await;
+    gate.set_open(false);
+    services.run_batch(&services.file("small.toml", SMALL), "away").await;
+    let status = async || services.ask(&["mlflow", "status"]).await["bridge"].clone();
+    let away =
+        eventually("the bridge to notice", async || Some(status().await).filter(|of| of["away_since"].is_string()));
+    let away = away.await;
+    assert!(away["last_error"].as_str().unwrap().starts_with("401 Unauthorized at "), "{away}");
+    gate.set_open(true);
+    let runs = completed(&server, "away").await;
+    assert_eq!(by_number(&runs).len(), 4);
+    eventually("the bridge to say so", async || status().await["away_since"].is_null().then_some(())).await;
+    let log = bridge.stderr();
+    assert_eq!((log.matches("MLflow is away").count(), log.matches("MLflow is back").count()), (1, 1), "{log}");
+    assert!(!log.contains("hunter2"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_are_checked_against_the_authority_that_is_named() {
+    let server = MlflowServer::start_with_tls().await;
+    let folder = tempfile::tempdir().unwrap();
+    let spec = folder.path().join("small.toml");
+    std::fs::write(&spec, SMALL).unwrap();
+    let (state, url) = (folder.path().join("state"), server.url());
+    let run = || jetsweep(["run", text(&spec), "--batch", "tls", "--state", text(&state), "--mlflow", &url]);
+    let refused = run().done().await.refused();
+    assert!(refused.contains("invalid peer certificate: UnknownIssuer"), "{refused}");
+    let done = run().env("MLFLOW_TRACKING_SERVER_CERT_PATH", server.authority()).done().await.with_code(0);
+    assert!(done.stderr.contains("4 runs in MLflow: https://127.0.0.1:"), "{}", done.stderr);
+    let runs = server.runs("tls").await;
+    assert_eq!((by_number(&runs).len(), batch_run(&runs).status.as_str()), (4, "FINISHED"));
 }

@@ -20,7 +20,6 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const KILLS: usize = 20;
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs an MLflow server: scripts/test-mlflow"]
 async fn nothing_is_lost_or_doubled_by_kills_and_faults() {
     let seed = std::env::var("JETSWEEP_TEST_SEED").ok().map(|seed| seed.parse().expect("JETSWEEP_TEST_SEED"));
     let seed = seed.unwrap_or_else(rand::random);

@@ -8,5 +8,6 @@ mod figures;
 mod kills;
 mod proxy;
 mod quickstart;
+mod retries;
 mod server;
 mod services;

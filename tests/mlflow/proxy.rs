@@ -1,7 +1,8 @@
-//! A proxy in front of the real server that makes trouble: answers that are errors, halves, late or lost.
+//! What stands before the real server: a proxy that makes trouble (answers that are errors, halves, late or lost), and a
+//! gate that asks for a password.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -77,6 +78,68 @@ impl Drop for Proxy {
     }
 }
 
+/// A gate before the real server: whoever does not show the password is sent away, and everybody while it is closed.
+pub(crate) struct Gate {
+    port: u16,
+    is_open: Arc<AtomicBool>,
+    task: JoinHandle<()>,
+}
+
+impl Gate {
+    /// An open gate before the server at a port. `authorization` is what a request must have in that header.
+    pub(crate) async fn start(server: u16, authorization: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("its address").port();
+        let is_open = Arc::new(AtomicBool::new(true));
+        let open = Arc::clone(&is_open);
+        let task = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let open = Arc::clone(&open);
+                tokio::spawn(async move { admit(client, server, authorization, open.load(Ordering::Relaxed)).await });
+            }
+        });
+        Self { port, is_open, task }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn set_open(&self, is_open: bool) {
+        self.is_open.store(is_open, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn admit(mut client: TcpStream, server: u16, authorization: &str, is_open: bool) -> std::io::Result<()> {
+    let request = read_request(&mut client).await?;
+    let head = String::from_utf8_lossy(&request);
+    let shown = head.lines().take_while(|line| !line.is_empty()).find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("authorization").then(|| value.trim().to_owned())
+    });
+    if !is_open || shown.as_deref() != Some(authorization) {
+        return client
+            .write_all(answer("401 Unauthorized", "", "<html>You are not authenticated</html>").as_bytes())
+            .await;
+    }
+    let response = forward(&request, server).await?;
+    client.write_all(&response).await
+}
+
+async fn forward(request: &[u8], server: u16) -> std::io::Result<Vec<u8>> {
+    let mut upstream = TcpStream::connect(("127.0.0.1", server)).await?;
+    upstream.write_all(request).await?;
+    let mut response = Vec::new();
+    upstream.read_to_end(&mut response).await?;
+    Ok(response)
+}
+
 async fn serve(mut client: TcpStream, server: u16, fault: Option<Fault>, patience: Duration) -> std::io::Result<()> {
     let request = read_request(&mut client).await?;
     let canned = match fault {
@@ -92,10 +155,7 @@ async fn serve(mut client: TcpStream, server: u16, fault: Option<Fault>, patienc
     if let Some(canned) = canned {
         return client.write_all(canned.as_bytes()).await;
     }
-    let mut upstream = TcpStream::connect(("127.0.0.1", server)).await?;
-    upstream.write_all(&request).await?;
-    let mut response = Vec::new();
-    upstream.read_to_end(&mut response).await?;
+    let response = forward(&request, server).await?;
     match fault {
         Some(Fault::LostAnswer) => Ok(()),
         Some(Fault::HalfAnswer) => client.write_all(&response[..response.len() - response.len().min(12)]).await,

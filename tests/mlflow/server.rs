@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use jetsweep_tests::{eventually, repository, within};
+use jetsweep_tests::{repository, within};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
@@ -21,9 +21,49 @@ pub(crate) struct MlflowServer {
     folder: TempDir,
     port: u16,
     workers: u32,
+    /// Its key and certificates, if it talks TLS.
+    tls: Option<Tls>,
     process: Option<Child>,
     client: reqwest::Client,
 }
+
+/// Files of a server's key and certificates.
+#[derive(Debug)]
+struct Tls {
+    key: PathBuf,
+    certificate: PathBuf,
+    /// Of the authority that signed it.
+    authority: PathBuf,
+}
+
+/// Makes `ca.pem`, `server.pem` and `server.key` for 127.0.0.1 in the folder it is given.
+const MAKE_CERTIFICATES: &str = r#"
+import datetime, ipaddress, pathlib, sys
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+def made(name, issuer, issuer_key, is_authority):
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    builder = (x509.CertificateBuilder().subject_name(subject).issuer_name(issuer or subject)
+        .public_key(key.public_key()).serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True))
+    if not is_authority:
+        address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+        builder = builder.add_extension(x509.SubjectAlternativeName([address]), critical=False)
+    return key, builder.sign(issuer_key or key, hashes.SHA256())
+
+folder = pathlib.Path(sys.argv[1])
+pem = serialization.Encoding.PEM
+authority_key, authority = made("test authority", None, None, True)
+key, certificate = made("test server", authority.subject, authority_key, False)
+(folder / "ca.pem").write_bytes(authority.public_bytes(pem))
+(folder / "server.pem").write_bytes(certificate.public_bytes(pem))
+(folder / "server.key").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+"#;
 
 /// An HTTP client that keeps at most so many connections.
 pub(crate) fn http_client(kept: usize) -> reqwest::Client {
@@ -58,13 +98,37 @@ impl MlflowServer {
     }
 
     pub(crate) async fn start_with_workers(workers: u32) -> Self {
+        let mut server = Self::new(workers);
+        server.restart().await;
+        server
+    }
+
+    /// One that talks TLS, with a certificate of an authority that nobody knows: [`Self::authority`].
+    pub(crate) async fn start_with_tls() -> Self {
+        let mut server = Self::new(1);
+        let folder = server.folder.path();
+        python(MAKE_CERTIFICATES, folder);
+        let file = |name: &str| folder.join(name);
+        let tls = Tls { key: file("server.key"), certificate: file("server.pem"), authority: file("ca.pem") };
+        let pem = std::fs::read(&tls.authority).expect("a certificate");
+        let authority = reqwest::Certificate::from_pem(&pem).expect("a certificate");
+        let builder = reqwest::Client::builder().pool_max_idle_per_host(0).tls_certs_merge([authority]);
+        server.client = builder.build().expect("an HTTP client");
+        server.tls = Some(tls);
+        server.restart().await;
+        server
+    }
+
+    fn new(workers: u32) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         // Free now, and nobody else on this machine asks for it by number.
         let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port();
-        let client = http_client(0);
-        let mut server = Self { folder, port, workers, process: None, client };
-        server.restart().await;
-        server
+        Self { folder, port, workers, tls: None, process: None, client: http_client(0) }
+    }
+
+    /// Certificate of the authority that signed the server's.
+    pub(crate) fn authority(&self) -> &Path {
+        &self.tls.as_ref().expect("a server with TLS").authority
     }
 
     /// Starts it again on the same port and database, after killing it if it still runs.
@@ -72,6 +136,9 @@ impl MlflowServer {
         self.kill();
         let log = File::options().create(true).append(true).open(self.log_path()).expect("a log file");
         let folder = self.folder.path();
+        let options = self.tls.as_ref().map(|Tls { key, certificate, .. }| {
+            format!("--ssl-keyfile={} --ssl-certfile={}", key.display(), certificate.display())
+        });
         let process = Command::new(program())
             .args(["server", "--host", "127.0.0.1", "--port", &self.port.to_string()])
             .args(["--workers", &self.workers.to_string()])
@@ -79,6 +146,7 @@ impl MlflowServer {
             .arg(format!("sqlite:///{}", folder.join("mlflow.db").display()))
             .arg("--artifacts-destination")
             .arg(folder.join("artifacts"))
+            .args(options.iter().flat_map(|options| ["--uvicorn-opts", options.as_str()]))
             .env("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
             .env("MLFLOW_DISABLE_TELEMETRY", "true")
             .env_remove("MLFLOW_TRACKING_URI")
@@ -117,7 +185,8 @@ impl MlflowServer {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}", self.port)
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -272,13 +341,23 @@ pub(crate) fn parquet_rows(bytes: &[u8]) -> u64 {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     std::fs::write(file.path(), bytes).expect("a file of the test");
     let script = "import sys, pyarrow.parquet as p; print(p.read_table(sys.argv[1]).num_rows)";
+    python(script, file.path()).trim().parse().expect("a number")
+}
+
+/// What a script of the server's Python prints, given a path.
+fn python(script: &str, path: &Path) -> String {
     let python = program().with_file_name("python");
-    let output = Command::new(python).args(["-c", script]).arg(file.path()).output().expect("Python beside mlflow");
+    let output = Command::new(python).args(["-c", script]).arg(path).output().expect("Python beside mlflow");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).trim().parse().expect("a number")
+    String::from_utf8(output.stdout).expect("it prints UTF-8")
 }
 
 /// Waits until the server has so many runs of a batch, ended or not.
 pub(crate) async fn has_runs(server: &MlflowServer, batch: &str, count: usize) {
-    eventually("runs in MLflow", async || (server.runs(batch).await.len() >= count).then_some(())).await;
+    let waiting = async {
+        while server.runs(batch).await.len() < count {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    within(Duration::from_secs(60), "runs in MLflow", waiting).await;
 }

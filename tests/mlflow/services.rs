@@ -21,11 +21,18 @@ pub(crate) struct Services {
 
 impl Services {
     pub(crate) async fn start() -> Self {
+        Self::start_over(&repository()).await
+    }
+
+    /// The same, with bars in a folder.
+    pub(crate) async fn start_over(data: &Path) -> Self {
         let nats = NatsServer::start().await;
         let folder = tempfile::tempdir().expect("a temporary folder");
         let state = folder.path().join("state");
         let url = nats.url();
-        let role = |role: &str| jetsweep([role, "--nats", &url, "--state", text(&state)]).start();
+        let role = |role: &str| {
+            jetsweep([role, "--nats", &url, "--state", text(&state)]).env("JETSWEEP_DATA__ROOT", text(data)).start()
+        };
         let running = ["planner", "worker", "consolidator"].map(role).into();
         let services = Self { nats, folder, _running: running };
         let client = services.nats.connect().await;

@@ -5,17 +5,18 @@
 //! true later still, the next look finds two of a kind and deletes one. Ending a run is the last request about it, so
 //! what has ended is complete, and what has not is gone on with.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jetsweep_shared::config::{Detail, MlflowConfig};
 use jetsweep_shared::events::{self, Begin, ReplayInput, ReplayRequest};
-use serde_json::json;
+use jetsweep_shared::ids::Symbol;
 
-use crate::client::{Artifacts, CallError, Content, FoundRun, Mlflow, NewRun, Tag};
+use crate::client::{Artifacts, Attempts, CallError, Content, FoundRun, Mlflow, NewRun, Tag};
 use crate::details;
 use crate::experiments::Experiments;
 use crate::names::{self, tag};
+use crate::notes;
 use crate::record;
 use crate::row::RunRow;
 use crate::source::{Source, SourceError};
@@ -52,7 +53,7 @@ impl From<CallError> for LogError {
     fn from(error: CallError) -> Self {
         match error {
             CallError::Refused { .. } => LogError::Refused(error.to_string()),
-            CallError::Ambiguous(words) | CallError::NotNow(words) => LogError::NotNow(words),
+            CallError::Ambiguous { words, .. } | CallError::NotNow(words) => LogError::NotNow(words),
         }
     }
 }
@@ -69,6 +70,7 @@ pub(crate) struct Logged {
     pub(crate) run_id: String,
     pub(crate) experiment_id: String,
     artifacts: Artifacts,
+    parent: Option<String>,
     generation: u32,
     /// Whether all of it is there.
     pub(crate) is_complete: bool,
@@ -81,10 +83,18 @@ impl From<&FoundRun> for Logged {
             run_id: run.run_id.clone(),
             experiment_id: run.experiment_id.clone(),
             artifacts: Artifacts(run.artifact_uri.clone()),
+            parent: run.tag(tag::PARENT).map(str::to_owned),
             generation: run.tag(tag::GENERATION).and_then(|generation| generation.parse().ok()).unwrap_or(0),
             is_complete: run.status != RUNNING,
             has_failed: run.status == "FAILED",
         }
+    }
+}
+
+impl Logged {
+    /// One of its artifacts, as an image on its page; `None` if the server does not have them.
+    pub(crate) fn image(&self, path: &str) -> Option<String> {
+        self.artifacts.are_served().then(|| notes::image(&self.run_id, path))
     }
 }
 
@@ -104,6 +114,17 @@ pub(crate) struct BatchLog {
     /// The batch run.
     pub(crate) batch_run: Logged,
     state: Mutex<State>,
+    /// How many experiments had been restored when it was last looked for runs.
+    restored: tokio::sync::Mutex<u64>,
+}
+
+/// Where a run goes.
+#[derive(Debug)]
+struct Home {
+    /// Name of the experiment.
+    name: String,
+    /// Tags of the experiment if it is new.
+    tags: Vec<Tag>,
 }
 
 #[derive(Debug, Default)]
@@ -111,47 +132,52 @@ struct State {
     /// By number of the run.
     logged: HashMap<u64, Logged>,
     refused: HashMap<u64, String>,
+    /// Runs that are being logged: a result may come twice.
+    busy: HashSet<u64>,
 }
 
 impl BatchLog {
     /// Finds or creates the batch run, and finds the runs that are there.
     pub(crate) async fn open(context: &Context, begin: Arc<Begin>) -> Result<Self, LogError> {
-        let name = &context.config.batches_experiment;
-        let experiment = context.experiments.ensure(name, &[Tag::new("jetsweep", "batches")]).await?;
-        let job_id = names::batch_job_id(&begin.batch_id);
-        let of_batch = context.mlflow.runs_with_tag(std::slice::from_ref(&experiment), tag::JOB_ID, &job_id).await?;
-        if of_batch.is_empty() {
-            let created = create(context, &new_batch_run(&begin, &experiment), &job_id).await?;
-            // Runs are logged after their batch run, so there are none.
-            return Ok(Self {
-                context: context.clone(),
-                begin,
-                batch_run: Logged::from(&created),
-                state: Mutex::default(),
-            });
-        }
+        let restored = context.experiments.restored();
         let runs = find_runs(context, &begin).await?;
+        let batch_runs = find_batch_runs(context, &begin).await?;
+        // Should there be two, the one that runs know already.
         let parent = runs.iter().find_map(|run| run.tag(tag::PARENT));
-        let batch_run = of_batch.iter().find(|run| Some(run.run_id.as_str()) == parent).unwrap_or(&of_batch[0]);
-        for double in of_batch.iter().filter(|run| run.run_id != batch_run.run_id) {
-            context.mlflow.delete_run(&double.run_id).await?;
-        }
-        let log = Self { context: context.clone(), begin, batch_run: Logged::from(batch_run), state: Mutex::default() };
-        log.take_in(runs).await?;
+        let known = batch_runs.iter().find(|run| Some(run.run_id.as_str()) == parent).or(batch_runs.first());
+        let batch_run = match known {
+            Some(known) => Logged::from(known),
+            None => Logged::from(&create_batch_run(context, &begin).await?),
+        };
+        let log = Self {
+            context: context.clone(),
+            begin,
+            batch_run,
+            state: Mutex::default(),
+            restored: tokio::sync::Mutex::new(restored),
+        };
+        log.take_in(runs, batch_runs).await?;
         Ok(log)
     }
 
     /// Looks again for the runs that are there, and leaves one of each.
     pub(crate) async fn look_again(&self) -> Result<(), LogError> {
         let runs = find_runs(&self.context, &self.begin).await?;
-        self.take_in(runs).await
+        let batch_runs = find_batch_runs(&self.context, &self.begin).await?;
+        self.take_in(runs, batch_runs).await
     }
 
-    async fn take_in(&self, runs: Vec<FoundRun>) -> Result<(), LogError> {
-        let (logged, doubles) = one_of_each(runs);
+    async fn take_in(&self, runs: Vec<FoundRun>, batch_runs: Vec<FoundRun>) -> Result<(), LogError> {
+        let mlflow = &self.context.mlflow;
+        let (logged, mut doubles) = one_of_each(runs);
+        doubles.extend(batch_runs.into_iter().map(|run| run.run_id).filter(|id| *id != self.batch_run.run_id));
         for double in doubles {
             tracing::info!(batch = %self.begin.batch_id, run = double, "deleted a run that MLflow had twice");
-            self.context.mlflow.delete_run(&double).await?;
+            mlflow.delete_run(&double).await?;
+        }
+        // Theirs was deleted by hand, or as a double.
+        for orphan in logged.values().filter(|run| run.parent.as_ref() != Some(&self.batch_run.run_id)) {
+            mlflow.tag_run(&orphan.run_id, &Tag::new(tag::PARENT, &self.batch_run.run_id)).await?;
         }
         self.lock().logged = logged;
         Ok(())
@@ -159,45 +185,60 @@ impl BatchLog {
 
     /// Logs a run, unless it is there in full.
     pub(crate) async fn log_run<S: Source>(&self, source: &S, row: &RunRow) -> Result<(), LogError> {
-        let known = self.logged(row.run);
-        if known.as_ref().is_some_and(|known| known.is_complete && known.generation >= row.generation) {
-            return Ok(());
+        if !self.lock().busy.insert(row.run) {
+            return Err(LogError::NotNow(format!("run {} is being logged", row.run)));
         }
-        let logging = self.log_all_of(source, row, known).await;
+        let logging = self.log_all_of(source, row).await;
         let metrics = self.context.mlflow.metrics();
+        let mut state = self.lock();
+        state.busy.remove(&row.run);
         match &logging {
             Ok(()) => {
                 metrics.runs_logged.inc();
-                self.lock().refused.remove(&row.run);
+                state.refused.remove(&row.run);
             }
             Err(LogError::Refused(words)) => {
                 metrics.runs_refused.inc();
-                self.lock().refused.insert(row.run, words.clone());
+                state.refused.insert(row.run, words.clone());
             }
             Err(LogError::NotNow(_)) => {}
         }
         logging
     }
 
-    async fn log_all_of<S: Source>(&self, source: &S, row: &RunRow, known: Option<Logged>) -> Result<(), LogError> {
+    async fn log_all_of<S: Source>(&self, source: &S, row: &RunRow) -> Result<(), LogError> {
+        if self.has(row.run, row.generation) {
+            return Ok(());
+        }
+        let experiment = self.experiment_of(row).await?;
+        // Its experiment may have come back, and the run with it.
+        if self.has(row.run, row.generation) {
+            return Ok(());
+        }
         let mlflow = &self.context.mlflow;
         let is_full = self.context.config.detail == Detail::Full;
         // First of all: what cannot be had now should leave nothing half done.
         let (files, lacking) = if is_full { self.files(source, row).await? } else { (Vec::new(), None) };
-        let mut run = match known {
-            Some(run) => {
-                // It was begun before, maybe by an earlier generation.
-                mlflow.log_batch(&run.run_id, &[], &[], &record::tags(row, &self.batch_run.run_id)).await?;
-                run
+        let mut run = match self.logged(row.run) {
+            // It was begun before.
+            Some(run) if run.generation == row.generation => run,
+            // A retry was faster.
+            Some(run) if run.generation > row.generation => return Ok(()),
+            earlier => {
+                if let Some(earlier) = earlier {
+                    // The retry's run takes its place: nothing of it is left, neither metrics nor why it failed.
+                    mlflow.delete_run(&earlier.run_id).await?;
+                    self.lock().logged.remove(&row.run);
+                }
+                Logged::from(&self.create_run(row, &experiment).await?)
             }
-            None => Logged::from(&self.create_run(row).await?),
         };
-        run.generation = row.generation;
-        run.is_complete = false;
         self.lock().logged.insert(row.run, run.clone());
 
-        let lacking: Vec<Tag> = lacking.map(|words| Tag::new("artifacts", words)).into_iter().collect();
-        mlflow.log_batch(&run.run_id, &record::metrics(row), &record::params(row), &lacking).await?;
+        let chart = files.iter().find(|(path, _)| *path == details::EQUITY_CHART).and_then(|(path, _)| run.image(path));
+        let mut tags = vec![Tag::new(tag::NOTE, notes::run(row, chart))];
+        tags.extend(lacking.map(|words| Tag::new("artifacts", words)));
+        mlflow.log_batch(&run.run_id, &record::metrics(row), &record::params(row), &tags).await?;
         if let (true, Some(dataset)) = (is_full, record::dataset(row, &self.begin.spec)) {
             mlflow.log_dataset(&run.run_id, &dataset).await?;
         }
@@ -211,28 +252,33 @@ impl BatchLog {
         Ok(())
     }
 
-    async fn create_run(&self, row: &RunRow) -> Result<FoundRun, LogError> {
+    /// The experiment of a run, which is there afterwards. If that restores it, its runs are known afterwards.
+    async fn experiment_of(&self, row: &RunRow) -> Result<Home, LogError> {
         let asset_class = names::asset_class(&self.begin.spec);
-        let name = names::experiment(&self.context.config.experiment, asset_class, &row.symbol, &row.strategy);
-        let tags = [
-            Tag::new("asset_class", asset_class),
-            Tag::new("symbol", &row.symbol),
-            Tag::new("strategy", &row.strategy),
-            Tag::new(tag::NOTE, format!("Backtests of `{}` over {}, by jetsweep.", row.strategy, row.symbol)),
-        ];
-        let job_id = names::job_id(&row.batch_id, row.run);
+        let home = Home {
+            name: names::experiment(&self.context.config.experiment, asset_class, &row.symbol, &row.strategy),
+            tags: vec![
+                Tag::new("asset_class", asset_class),
+                Tag::new("symbol", &row.symbol),
+                Tag::new("strategy", &row.strategy),
+                Tag::new(tag::NOTE, format!("Backtests of `{}` over {}, by jetsweep.", row.strategy, row.symbol)),
+            ],
+        };
         let experiments = &self.context.experiments;
-        let experiment = experiments.ensure(&name, &tags).await?;
-        let new_run = record::new_run(row, &experiment, &self.batch_run.run_id);
-        match create(&self.context, &new_run, &job_id).await {
-            Err(LogError::Refused(_)) => {
-                // Somebody may have deleted the experiment since it was seen.
-                experiments.forget(&name);
-                let experiment = experiments.ensure(&name, &tags).await?;
-                create(&self.context, &NewRun { experiment_id: experiment, ..new_run }, &job_id).await
-            }
-            created => created,
+        experiments.ensure(&home.name, &home.tags).await?;
+        let mut restored = self.restored.lock().await;
+        if *restored != experiments.restored() {
+            let now = experiments.restored();
+            self.look_again().await?;
+            *restored = now;
         }
+        Ok(home)
+    }
+
+    async fn create_run(&self, row: &RunRow, experiment: &Home) -> Result<FoundRun, LogError> {
+        let job_id = names::job_id(&row.batch_id, row.run);
+        let new_run = |experiment: String| record::new_run(row, &experiment, &self.batch_run.run_id);
+        create(&self.context, experiment, new_run, &job_id).await
     }
 
     /// The run's files, and why some are lacking.
@@ -284,17 +330,15 @@ impl BatchLog {
         self.lock().logged.get(&run).cloned()
     }
 
+    /// Whether MLflow refused a run for good, as far as this program knows.
+    pub(crate) fn is_refused(&self, run: u64) -> bool {
+        self.lock().refused.contains_key(&run)
+    }
+
     /// Whether all of a run of this generation is in MLflow.
     pub(crate) fn has(&self, run: u64, generation: u32) -> bool {
         let state = self.lock();
         state.logged.get(&run).is_some_and(|logged| logged.is_complete && logged.generation >= generation)
-    }
-
-    /// The runs that have metrics and are in MLflow in full.
-    pub(crate) fn succeeded(&self) -> Vec<u64> {
-        let state = self.lock();
-        let complete = state.logged.iter().filter(|(_, logged)| logged.is_complete && !logged.has_failed);
-        complete.map(|(run, _)| *run).collect()
     }
 
     pub(crate) fn counts(&self) -> Counts {
@@ -322,71 +366,98 @@ impl BatchLog {
     }
 }
 
-/// Creates a run, exactly one: when the answer is lost it is looked for before it is created again.
-async fn create(context: &Context, run: &NewRun, job_id: &str) -> Result<FoundRun, LogError> {
+/// Creates a run in an experiment, exactly one: when the answer is lost it is looked for before it is created again.
+async fn create(
+    context: &Context,
+    home: &Home,
+    new_run: impl Fn(String) -> NewRun,
+    job_id: &str,
+) -> Result<FoundRun, LogError> {
+    let Context { mlflow, experiments, .. } = context;
+    let mut attempts = Attempts::new();
+    let mut is_refused = false;
     loop {
-        match context.mlflow.create_run(run).await {
+        let experiment = experiments.ensure(&home.name, &home.tags).await?;
+        match mlflow.create_run(&new_run(experiment.clone())).await {
             Ok(created) => return Ok(created),
-            Err(CallError::Ambiguous(words)) => {
+            Err(CallError::Ambiguous { words, retry_after }) => {
                 tracing::debug!(job_id, words, "it is unknown whether a run was created, looking for it");
-                let experiment = std::slice::from_ref(&run.experiment_id);
-                let found = context.mlflow.runs_with_tag(experiment, tag::JOB_ID, job_id).await?;
+                let may_try = attempts.another(mlflow, retry_after).await;
+                let found = mlflow.runs_with_tag(&[experiment], tag::JOB_ID, job_id).await?;
                 if let Some(found) = found.into_iter().next() {
                     return Ok(found);
                 }
+                if !may_try {
+                    return Err(LogError::NotNow(words));
+                }
+            }
+            // Somebody may have deleted the experiment since it was seen.
+            Err(CallError::Refused { .. }) if !is_refused => {
+                is_refused = true;
+                experiments.forget(&home.name);
             }
             Err(error) => return Err(error.into()),
         }
     }
 }
 
+async fn create_batch_run(context: &Context, begin: &Begin) -> Result<FoundRun, LogError> {
+    let home = Home { name: context.config.batches_experiment.clone(), tags: batches_tags() };
+    let job_id = names::batch_job_id(&begin.batch_id);
+    create(context, &home, |experiment| new_batch_run(begin, experiment), &job_id).await
+}
+
+/// Tags of the experiment of batch runs.
+pub(crate) fn batches_tags() -> Vec<Tag> {
+    vec![Tag::new("jetsweep", "batches"), Tag::new(tag::NOTE, "Sweeps, a run each, by jetsweep.")]
+}
+
+/// The batch runs of a batch: one, or more if a create that was given up came true after all.
+async fn find_batch_runs(context: &Context, begin: &Begin) -> Result<Vec<FoundRun>, LogError> {
+    let experiments = context.experiments.find(&BTreeSet::from([context.config.batches_experiment.clone()])).await?;
+    let job_id = names::batch_job_id(&begin.batch_id);
+    Ok(context.mlflow.runs_with_tag(&experiments, tag::JOB_ID, &job_id).await?)
+}
+
 /// All runs of a batch but its batch run.
 async fn find_runs(context: &Context, begin: &Begin) -> Result<Vec<FoundRun>, LogError> {
-    let asset_class = names::asset_class(&begin.spec);
-    let mut experiments = Vec::new();
-    for symbol in &begin.spec.symbols {
-        for strategy in &begin.spec.strategies {
-            let name = names::experiment(&context.config.experiment, asset_class, symbol.as_str(), &strategy.name);
-            if let Some(id) = context.experiments.find(&name).await?
-                && !experiments.contains(&id)
-            {
-                experiments.push(id);
-            }
-        }
-    }
-    if experiments.is_empty() {
-        return Ok(Vec::new());
-    }
-    let found = context.mlflow.runs_with_tag(&experiments, tag::BATCH_ID, begin.batch_id.as_str()).await?;
+    let Begin { spec, batch_id, .. } = begin;
+    let asset_class = names::asset_class(spec);
+    let name =
+        |symbol: &str, strategy: &str| names::experiment(&context.config.experiment, asset_class, symbol, strategy);
+    let names_of = |symbol: &'_ Symbol| {
+        let strategies = spec.strategies.iter();
+        strategies.map(|strategy| name(symbol.as_str(), &strategy.name)).collect::<Vec<_>>()
+    };
+    let experiments = context.experiments.find(&spec.symbols.iter().flat_map(names_of).collect()).await?;
+    let found = context.mlflow.runs_with_tag(&experiments, tag::BATCH_ID, batch_id.as_str()).await?;
     Ok(found.into_iter().filter(|run| run.tag(tag::RUN).is_some()).collect())
 }
 
-/// One run of each number, a complete one if there is one; and the ids of the others.
+/// One run of each number, of the last generation and complete if there is such a one; and the ids of the others.
 fn one_of_each(runs: Vec<FoundRun>) -> (HashMap<u64, Logged>, Vec<String>) {
     let mut kept: HashMap<u64, Logged> = HashMap::new();
     let mut doubles = Vec::new();
+    let worth = |run: &Logged| (run.generation, run.is_complete);
     for run in &runs {
         let Some(number) = run.tag(tag::RUN).and_then(|number| number.parse().ok()) else { continue };
         let logged = Logged::from(run);
         match kept.get(&number) {
-            None => drop(kept.insert(number, logged)),
-            Some(other) if logged.is_complete && !other.is_complete => {
-                doubles.extend(kept.insert(number, logged).map(|other| other.run_id));
-            }
-            Some(_) => doubles.push(logged.run_id),
+            Some(other) if worth(other) >= worth(&logged) => doubles.push(logged.run_id),
+            _ => doubles.extend(kept.insert(number, logged).map(|other| other.run_id)),
         }
     }
     (kept, doubles)
 }
 
-fn new_batch_run(begin: &Begin, experiment: &str) -> NewRun {
+fn new_batch_run(begin: &Begin, experiment: String) -> NewRun {
     let spec = &begin.spec;
     let note = format!(
         "Batch `{}` of the sweep **{}**: {} runs. It is running; its tables and charts come when it is complete.",
         begin.batch_id, spec.name, begin.total_runs
     );
     NewRun {
-        experiment_id: experiment.to_owned(),
+        experiment_id: experiment,
         run_name: begin.batch_id.to_string(),
         start_time: begin.created_at.as_millisecond(),
         tags: vec![
@@ -398,10 +469,7 @@ fn new_batch_run(begin: &Begin, experiment: &str) -> NewRun {
             Tag::new("priority", begin.priority.as_str()),
             Tag::new("mlflow.source.name", "jetsweep"),
             Tag::new("mlflow.source.type", "JOB"),
-            Tag::new(
-                "runs_filter",
-                json!(format!("tags.batch_id = '{}'", begin.batch_id)).as_str().unwrap_or_default(),
-            ),
+            Tag::new("runs_filter", format!("tags.batch_id = '{}'", begin.batch_id)),
             Tag::new(tag::NOTE, note),
         ],
     }
@@ -411,31 +479,32 @@ fn new_batch_run(begin: &Begin, experiment: &str) -> NewRun {
 mod tests {
     use super::*;
 
-    fn found(id: &str, run: u64, status: &str) -> FoundRun {
+    fn found(id: &str, run: u64, generation: u32, status: &str) -> FoundRun {
+        let tags = vec![Tag::new(tag::RUN, run.to_string()), Tag::new(tag::GENERATION, generation.to_string())];
         FoundRun {
             run_id: id.to_owned(),
             experiment_id: "1".to_owned(),
             status: status.to_owned(),
             artifact_uri: String::new(),
-            tags: vec![Tag::new(tag::RUN, run.to_string())],
+            tags,
         }
     }
 
     #[test]
-    fn of_two_runs_of_a_number_the_complete_one_stays() {
+    fn of_two_runs_of_a_number_the_later_or_complete_one_stays() {
         let runs = vec![
-            found("a", 1, "RUNNING"),
-            found("b", 1, "FINISHED"),
-            found("c", 1, "FAILED"),
-            found("d", 2, "RUNNING"),
-            found("e", 2, "RUNNING"),
-            found("f", 3, "FAILED"),
+            found("a", 1, 0, "RUNNING"),
+            found("b", 1, 0, "FINISHED"),
+            found("c", 1, 0, "FAILED"),
+            found("d", 2, 0, "FINISHED"),
+            found("e", 2, 1, "RUNNING"),
+            found("f", 3, 0, "FAILED"),
         ];
         let (kept, doubles) = one_of_each(runs);
         let kept_of = |run| kept.get(&run).map(|run: &Logged| (run.run_id.as_str(), run.is_complete, run.has_failed));
         assert_eq!(kept_of(1), Some(("b", true, false)));
-        assert_eq!(kept_of(2), Some(("d", false, false)));
+        assert_eq!(kept_of(2), Some(("e", false, false)));
         assert_eq!(kept_of(3), Some(("f", true, true)));
-        assert_eq!(doubles, ["a", "c", "e"]);
+        assert_eq!(doubles, ["a", "c", "d"]);
     }
 }

@@ -5,8 +5,6 @@ use jetsweep_charts::{Colours, Heatmap};
 use jetsweep_shared::events::ReplayReply;
 use jiff::civil::Date;
 
-/// Runs of which the matrix is made, the best of those that are logged.
-pub(crate) const MOST_RUNS: usize = 100;
 /// Runs whose names a chart has room for.
 const MOST_CHARTED: usize = 40;
 /// Days two runs must share.

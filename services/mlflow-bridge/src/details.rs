@@ -12,6 +12,9 @@ const BLUE: &str = "#1d4ed8";
 /// Colour of losses.
 const RED: &str = "#c81e1e";
 
+/// Path of the chart that a run's page shows.
+pub(crate) const EQUITY_CHART: &str = "equity.svg";
+
 /// A file of a run: its path below the run's artifacts, and what it holds.
 pub(crate) type File = (&'static str, Bytes);
 
@@ -50,7 +53,7 @@ pub(crate) fn replay_files(row: &RunRow, replay: &ReplayReply, cash: f64) -> Vec
     vec![
         ("trades.csv", trades_csv(&replay.trades)),
         ("equity.csv", equity_csv(replay)),
-        ("equity.svg", equity_chart.svg().into()),
+        (EQUITY_CHART, equity_chart.svg().into()),
         ("drawdown.svg", drawdown_chart.svg().into()),
     ]
 }

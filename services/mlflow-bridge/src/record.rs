@@ -1,7 +1,5 @@
 //! A run as MLflow has it: name, tags, parameters, metrics, note.
 
-use std::fmt::Write;
-
 use jetsweep_engine::metrics::Metric as RunMetric;
 use jetsweep_shared::spec::ResolvedSpec;
 
@@ -11,18 +9,6 @@ use crate::row::{End, RunRow};
 
 /// Longest digest of a dataset that MLflow keeps, in characters: the first ones of ours, which tags have in full.
 const DATASET_DIGEST: usize = 36;
-
-/// Metrics told in the note, in this order.
-const TOLD: [RunMetric; 8] = [
-    RunMetric::Sharpe,
-    RunMetric::SortinoRatio,
-    RunMetric::TotalReturn,
-    RunMetric::Cagr,
-    RunMetric::MaxDrawdown,
-    RunMetric::WinRate,
-    RunMetric::ProfitFactor,
-    RunMetric::TradeCount,
-];
 
 /// A run to create.
 pub(crate) fn new_run(row: &RunRow, experiment_id: &str, parent: &str) -> NewRun {
@@ -34,8 +20,7 @@ pub(crate) fn new_run(row: &RunRow, experiment_id: &str, parent: &str) -> NewRun
     }
 }
 
-/// Its tags. With a later generation they change.
-pub(crate) fn tags(row: &RunRow, parent: &str) -> Vec<Tag> {
+fn tags(row: &RunRow, parent: &str) -> Vec<Tag> {
     let mut tags = vec![
         Tag::new(tag::JOB_ID, names::job_id(&row.batch_id, row.run)),
         Tag::new(tag::BATCH_ID, row.batch_id.as_str()),
@@ -49,7 +34,6 @@ pub(crate) fn tags(row: &RunRow, parent: &str) -> Vec<Tag> {
         Tag::new("spec_digest", &row.spec_digest),
         Tag::new("mlflow.source.name", "jetsweep"),
         Tag::new("mlflow.source.type", "JOB"),
-        Tag::new(tag::NOTE, note(row)),
     ];
     tags.extend(row.data_digest.as_ref().map(|digest| Tag::new("data_digest", digest)));
     match &row.end {
@@ -102,34 +86,4 @@ pub(crate) fn dataset(row: &RunRow, spec: &ResolvedSpec) -> Option<Dataset> {
             "to": spec.data.to.map(|date| date.to_string()),
         }),
     })
-}
-
-/// What its page says at the top.
-fn note(row: &RunRow) -> String {
-    let (batch, run) = (&row.batch_id, row.run);
-    let mut note = String::new();
-    let title = names::run_name(&row.symbol, &row.strategy, &row.params);
-    // Writing to a string cannot fail.
-    let _ = writeln!(note, "**{title}**: run {run} of batch `{batch}`\n");
-    match &row.end {
-        End::Succeeded | End::Ruined => {
-            let _ = writeln!(note, "| metric | value |\n|---|---|");
-            for metric in TOLD {
-                let value = row.get(metric).map_or("undefined".to_owned(), |value| format!("{value:.4}"));
-                let _ = writeln!(note, "| {} | {value} |", metric.name());
-            }
-        }
-        End::Failed { status, code, message } => {
-            let _ = writeln!(note, "{status}, `{code}`: {}", message.replace('`', "'"));
-        }
-    }
-    let _ = write!(
-        note,
-        "\nCompute it again, bit for bit, with its trades:\n\n```\njetsweep replay {batch} {run}\n```\n\nEngine {}, spec `{}`",
-        row.engine_version, row.spec_digest
-    );
-    if let Some(digest) = &row.data_digest {
-        let _ = write!(note, ", data `{digest}`");
-    }
-    note
 }

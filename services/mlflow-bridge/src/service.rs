@@ -16,10 +16,11 @@ use jetsweep_shared::monitor::Monitor;
 use jetsweep_shared::subjects::{BatchEvent, InvalidNamespace, Names, ResultSubject};
 use jetsweep_shared::topology::{self, TopologyError, Tuning};
 use tokio::sync::{OnceCell, Semaphore};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::batch::{BatchLog, Context, LogError};
+use crate::batch::{BatchLog, Context, LogError, batches_tags};
 use crate::client::{CallError, ClientError, Mlflow, Tag};
 use crate::dead;
 use crate::finish::finish;
@@ -39,6 +40,8 @@ const REDELIVERY: [Duration; 4] =
     [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(30), Duration::from_secs(120)];
 /// How often the server is told that a message is being worked on: a third of the consumer's ack wait.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
+/// How long the consumer may stand still, while MLflow is there, before a batch is completed nevertheless.
+const LONGEST_STANDSTILL: Duration = Duration::from_secs(30);
 /// How often it is looked whether the consumer has come past the end of a batch.
 const LOOK_AT_CONSUMER: Duration = Duration::from_millis(250);
 /// How often it is looked how far behind the consumer is. Prometheus asks every 15 seconds by default.
@@ -168,10 +171,22 @@ async fn until(stop: CancellationToken, work: impl Future<Output = ()>) {
 pub(crate) async fn prove(context: &Context) -> Result<(), BridgeError> {
     let mut pause = FIRST_PAUSE;
     let mut told = false;
-    while let Err((words, is_denied)) = context.mlflow.answers().await {
-        if is_denied {
-            return Err(BridgeError::Denied(words));
-        }
+    loop {
+        let words = match context.mlflow.answers().await {
+            Ok(()) => match make_experiment(context).await {
+                Ok(()) => return Ok(()),
+                Err(error @ CallError::Refused { .. }) => {
+                    return Err(BridgeError::Experiment {
+                        name: context.config.batches_experiment.clone(),
+                        url: context.mlflow.url().to_string(),
+                        reason: error.to_string(),
+                    });
+                }
+                Err(error) => error.to_string(),
+            },
+            Err((words, true)) => return Err(BridgeError::Denied(words)),
+            Err((words, false)) => words,
+        };
         if !told {
             tracing::warn!(url = %context.mlflow.url(), reason = words, "MLflow is not there yet, waiting");
             told = true;
@@ -179,15 +194,13 @@ pub(crate) async fn prove(context: &Context) -> Result<(), BridgeError> {
         tokio::time::sleep(with_jitter(pause)).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
-    let name = &context.config.batches_experiment;
-    let failed = |error: CallError| BridgeError::Experiment {
-        name: name.clone(),
-        url: context.mlflow.url().to_string(),
-        reason: error.to_string(),
-    };
-    let id = context.experiments.ensure(name, &[Tag::new("jetsweep", "batches")]).await.map_err(failed)?;
+}
+
+/// Makes the experiment of batch runs, and writes to it.
+async fn make_experiment(context: &Context) -> Result<(), CallError> {
+    let id = context.experiments.ensure(&context.config.batches_experiment, &batches_tags()).await?;
     let version = Tag::new("jetsweep_version", env!("CARGO_PKG_VERSION"));
-    context.mlflow.tag_experiment(&id, &version).await.map_err(failed)
+    context.mlflow.tag_experiment(&id, &version).await
 }
 
 /// A batch that is opened once, whoever needs it first. `None` within: its plan is not in RESULTS.
@@ -321,7 +334,7 @@ impl Bridge {
             Some(ResultSubject::Shard { .. }) => {}
             // The batch run is there early, so that whoever looks finds it.
             Some(ResultSubject::Event { batch, event: BatchEvent::Begin, .. }) => {
-                return self.open(&batch).await.map(drop).map_err(|error| error.to_string());
+                return self.opened(&batch).await.map(drop);
             }
             Some(ResultSubject::Event { .. }) => return Ok(()),
             Some(ResultSubject::UnknownMajor) => {
@@ -338,10 +351,7 @@ impl Bridge {
                 return self.bury(message, sequence, &[]).await;
             }
         };
-        let Some(log) = self.open(&result.batch_id).await.map_err(|error| error.to_string())? else {
-            tracing::warn!(batch = %result.batch_id, "no plan of the batch is in RESULTS; its runs are not logged");
-            return Ok(());
-        };
+        let Some(log) = self.opened(&result.batch_id).await? else { return Ok(()) };
         if self.context.config.log_runs().of_batch(log.begin.total_runs) != LogRuns::All {
             // Chosen when the batch is complete.
             return Ok(());
@@ -369,6 +379,23 @@ impl Bridge {
         kept.map_err(|error| error.to_string())
     }
 
+    /// The batch in MLflow; `None` if its results are to be passed over now.
+    async fn opened(&self, batch: &BatchId) -> Result<Option<Arc<BatchLog>>, String> {
+        match self.open(batch).await {
+            Ok(Some(log)) => Ok(Some(log)),
+            Ok(None) => {
+                tracing::warn!(%batch, "no plan of the batch is in RESULTS; its runs are not logged");
+                Ok(None)
+            }
+            // Its runs are logged when it is completed, which is tried until the cause is gone. Meanwhile others go on.
+            Err(LogError::Refused(words)) => {
+                tracing::warn!(%batch, words, "MLflow refuses the batch run; its runs are logged when it is cured");
+                Ok(None)
+            }
+            Err(error @ LogError::NotNow(_)) => Err(error.to_string()),
+        }
+    }
+
     /// The batch in MLflow; `None` if its plan is not in RESULTS.
     async fn open(&self, batch: &BatchId) -> Result<Option<Arc<BatchLog>>, LogError> {
         let cell = Arc::clone(lock(&self.batches).entry(batch.clone()).or_default());
@@ -378,17 +405,19 @@ impl Bridge {
             let Some(begin) = begin.map_err(|error| LogError::NotNow(error.to_string()))? else { return Ok(None) };
             let begin: Begin = events::decode(&begin).map_err(|error| LogError::Refused(error.to_string()))?;
             let log = BatchLog::open(&self.context, Arc::new(begin)).await?;
-            self.views.put(&log, MlflowState::Logging, None).await;
+            self.views.put(&log, MlflowState::Logging, None, None).await;
             Ok(Some(Arc::new(log)))
         };
         cell.get_or_try_init(open).await.cloned()
     }
 
-    /// Completes batches as they end, one after the other.
+    /// Completes batches as they end, one after the other. One that cannot be completed now is tried again later and keeps
+    /// no other waiting.
     async fn finish_batches(self: Arc<Self>) {
+        let mut ended = HashMap::new();
         let mut pause = FIRST_PAUSE;
         loop {
-            match self.follow().await {
+            match self.follow(&mut ended).await {
                 Ok(()) => pause = FIRST_PAUSE,
                 Err(reason) => {
                     tracing::debug!(reason, "cannot follow batches now, trying again");
@@ -400,75 +429,139 @@ impl Bridge {
     }
 
     /// Watches the status of all batches, those of the past first.
-    async fn follow(&self) -> Result<(), String> {
+    async fn follow(&self, ended: &mut HashMap<BatchId, Ended>) -> Result<(), String> {
         let bucket = self.bus.batches().await.map_err(|error| error.to_string())?;
         let mut entries = bucket.watch_with_history("*.status").await.map_err(|error| error.to_string())?;
-        while let Some(entry) = entries.next().await {
+        loop {
+            let due = ended.values().map(|ended| ended.due).min();
+            let is_due = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let entry = tokio::select! {
+                // What has ended should be known before it is chosen from.
+                biased;
+                entry = entries.next() => entry,
+                () = is_due => {
+                    self.finish_due(ended).await;
+                    continue;
+                }
+            };
+            let Some(entry) = entry else { return Ok(()) };
             let entry = entry.map_err(|error| error.to_string())?;
-            if entry.operation != kv::Operation::Put {
+            let Some(batch) = entry.key.strip_suffix(".status").and_then(|batch| batch.parse::<BatchId>().ok()) else {
                 continue;
-            }
-            let Ok(status) = events::decode::<BatchStatus>(&entry.value) else { continue };
-            if matches!(status.state, BatchState::Completed | BatchState::Cancelled) {
-                self.finish_one(&status).await;
+            };
+            let status = match entry.operation {
+                kv::Operation::Put => events::decode::<BatchStatus>(&entry.value).ok(),
+                _ => None,
+            };
+            match status.filter(|status| matches!(status.state, BatchState::Completed | BatchState::Cancelled)) {
+                Some(status) => drop(ended.insert(batch, Ended::new(status))),
+                // It was deleted, or a retry has begun.
+                None => drop(ended.remove(&batch)),
             }
         }
-        Ok(())
     }
 
-    /// Completes a batch, however long MLflow or the database take.
-    async fn finish_one(&self, status: &BatchStatus) {
+    /// Tries to complete the batch that is due first.
+    async fn finish_due(&self, ended: &mut HashMap<BatchId, Ended>) {
+        let Some((batch, of)) = ended.iter_mut().min_by_key(|(_, ended)| ended.due) else { return };
+        let batch = batch.clone();
+        match self.finish_one(&of.status).await {
+            Ok(()) => {
+                ended.remove(&batch);
+                lock(&self.batches).remove(&batch);
+            }
+            Err(error) => of.try_later(&error),
+        }
+    }
+
+    /// Completes a batch, unless that was done.
+    async fn finish_one(&self, status: &BatchStatus) -> Result<(), LogError> {
         let batch = &status.batch_id;
         let done = self.views.of(batch).await;
         if done.is_some_and(|done| done.state == MlflowState::Done && done.completed_at == status.completed_at) {
-            return;
+            return Ok(());
         }
-        let mut pause = FIRST_PAUSE;
-        loop {
-            match self.try_finish(status).await {
-                Ok(()) => break,
-                Err(error) => {
-                    tracing::info!(%batch, %error, "a batch cannot be completed in MLflow yet, trying again");
-                    tokio::time::sleep(with_jitter(pause)).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                }
-            }
-        }
-        lock(&self.batches).remove(batch);
-    }
-
-    async fn try_finish(&self, status: &BatchStatus) -> Result<(), LogError> {
-        let not_now = |words: String| LogError::NotNow(words);
-        // Every result of the batch was stored before its status said that it ended.
-        self.come_past_the_end().await.map_err(not_now)?;
-        let Some(log) = self.open(&status.batch_id).await? else { return Ok(()) };
-        self.views.put(&log, MlflowState::Finishing, None).await;
-        let finished = self.views.keep_telling(&log, MlflowState::Finishing, finish(&log, &self.source, &|| {})).await;
-        let (completed_at, refusals) = match finished {
-            // Nothing of a whole batch is to be given up for a refused batch run: it may be cured by hand.
-            Err(LogError::Refused(words)) => return Err(LogError::NotNow(words)),
-            finished => finished?,
+        self.come_past_the_end().await.map_err(LogError::NotNow)?;
+        let Some(log) = self.open(batch).await? else {
+            // A batch of an earlier time, or of another server: a backfill reads its plan in the database.
+            tracing::debug!(%batch, "no plan of the batch is in RESULTS");
+            return Ok(());
         };
-        dead::keep_rows(&self.bus, &status.batch_id, &refusals).await.map_err(|error| not_now(error.to_string()))?;
-        self.views.put(&log, MlflowState::Done, completed_at.or(status.completed_at)).await;
+        self.views.put(&log, MlflowState::Finishing, None, None).await;
+        let finishing = async {
+            let (completed_at, refusals) = finish(&log, &self.source, &|| {}).await?;
+            if completed_at.is_none() {
+                return Err(LogError::NotNow("the database does not have all of it yet".to_owned()));
+            }
+            let kept = dead::keep_rows(&self.bus, batch, &refusals).await;
+            kept.map_err(|error| LogError::NotNow(error.to_string()))
+        };
+        if let Err(error) = self.views.keep_telling(&log, MlflowState::Finishing, finishing).await {
+            self.views.put(&log, MlflowState::Finishing, None, Some(error.to_string())).await;
+            if matches!(error, LogError::Refused(_)) {
+                // Its batch run may have been deleted by hand: then another is made.
+                lock(&self.batches).remove(batch);
+            }
+            return Err(error);
+        }
+        self.views.put(&log, MlflowState::Done, status.completed_at, None).await;
         let counts = log.counts();
-        tracing::info!(batch = %status.batch_id, logged = counts.logged, refused = counts.refused, "batch is in MLflow");
+        tracing::info!(%batch, logged = counts.logged, refused = counts.refused, "batch is in MLflow");
         Ok(())
     }
 
-    /// Waits until everything that is in RESULTS now has been worked on.
+    /// Waits until everything that is in RESULTS now has been worked on: every result of a batch was stored before its
+    /// status said that it ended. Not for ever: what is put off again and again, and is of this batch, is gone through when
+    /// it is completed.
     async fn come_past_the_end(&self) -> Result<(), String> {
         let stream = self.bus.jetstream.get_stream(self.bus.names.results_stream()).await;
         let end = stream.map_err(|error| error.to_string())?.cached_info().state.last_sequence;
         let mut consumer = self.consumer().await?;
+        let mut last = (u64::MAX, usize::MAX);
+        let mut moved = Instant::now();
         loop {
             let info = consumer.info().await.map_err(|error| error.to_string())?;
-            let is_idle = info.num_pending == 0 && info.num_ack_pending == 0;
-            if is_idle || info.ack_floor.stream_sequence >= end {
+            let left = (info.num_pending, info.num_ack_pending);
+            if left == (0, 0) || info.ack_floor.stream_sequence >= end {
+                return Ok(());
+            }
+            if left != last {
+                (last, moved) = (left, Instant::now());
+            } else if moved.elapsed() > LONGEST_STANDSTILL && !self.context.mlflow.is_away() {
                 return Ok(());
             }
             tokio::time::sleep(LOOK_AT_CONSUMER).await;
         }
+    }
+}
+
+/// A batch that has ended and is to be completed.
+struct Ended {
+    status: BatchStatus,
+    /// When it is tried next.
+    due: Instant,
+    pause: Duration,
+}
+
+impl Ended {
+    fn new(status: BatchStatus) -> Self {
+        Self { status, due: Instant::now(), pause: FIRST_PAUSE }
+    }
+
+    fn try_later(&mut self, error: &LogError) {
+        let batch = &self.status.batch_id;
+        // Once: the view of the batch has every later word.
+        match self.pause == FIRST_PAUSE {
+            true => tracing::warn!(%batch, %error, "a batch cannot be completed in MLflow yet, trying again"),
+            false => tracing::debug!(%batch, %error, "a batch cannot be completed in MLflow yet"),
+        }
+        self.due = Instant::now() + with_jitter(self.pause);
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
     }
 }
 

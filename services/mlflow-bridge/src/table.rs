@@ -1,5 +1,7 @@
 //! Statements over a complete batch, and what is read from their rows.
 
+use std::ops::Range;
+
 use jetsweep_engine::metrics::Metric;
 use jetsweep_shared::ids::BatchId;
 use serde_json::Value;
@@ -44,9 +46,10 @@ pub(crate) fn batch_sql(batch: &BatchId) -> String {
     )
 }
 
-/// Number and generation of every run that has a row.
-pub(crate) fn runs_sql(batch: &BatchId) -> String {
-    format!("SELECT run, generation FROM backtest_results WHERE {} ORDER BY run", of_batch(batch))
+/// Number and generation of every one of these runs that has a row.
+pub(crate) fn runs_sql(batch: &BatchId, runs: Range<u64>) -> String {
+    let (of, Range { start, end }) = (of_batch(batch), runs);
+    format!("SELECT run, generation FROM backtest_results WHERE {of} AND run >= {start} AND run < {end} ORDER BY run")
 }
 
 /// The rows of these runs.
@@ -60,16 +63,6 @@ pub(crate) fn best_sql(batch: &BatchId, rank_by: Metric, count: u32) -> String {
     let (of, metric) = (of_batch(batch), rank_by.name());
     format!(
         "SELECT * FROM backtest_results WHERE {of} AND error_code IS NULL AND {metric} IS NOT NULL
-         ORDER BY {metric} DESC, run LIMIT {count}"
-    )
-}
-
-/// Which of these runs are the best, the best first.
-pub(crate) fn best_of_sql(batch: &BatchId, rank_by: Metric, runs: &[u64], count: usize) -> String {
-    let (of, metric) = (of_batch(batch), rank_by.name());
-    let runs = runs.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
-    format!(
-        "SELECT * FROM backtest_results WHERE {of} AND run IN ({runs}) AND {metric} IS NOT NULL
          ORDER BY {metric} DESC, run LIMIT {count}"
     )
 }

@@ -37,19 +37,25 @@ impl Views {
         let telling = async {
             loop {
                 tokio::time::sleep(INTERVAL).await;
-                self.put(log, state, None).await;
+                self.put(log, state, None, None).await;
             }
         };
         let done = tokio::select! {
             done = work => done,
             () = telling => unreachable!("telling does not end"),
         };
-        self.put(log, state, None).await;
+        self.put(log, state, None, None).await;
         done
     }
 
-    /// Says how far a batch is.
-    pub(crate) async fn put(&self, log: &BatchLog, state: MlflowState, completed_at: Option<Timestamp>) {
+    /// Says how far a batch is, and what is in the way.
+    pub(crate) async fn put(
+        &self,
+        log: &BatchLog,
+        state: MlflowState,
+        completed_at: Option<Timestamp>,
+        problem: Option<String>,
+    ) {
         let counts = log.counts();
         let batch = &log.begin.batch_id;
         let run = &log.batch_run;
@@ -63,6 +69,7 @@ impl Views {
             batch_run: Some(run.run_id.clone()),
             url: Some(log.context().mlflow.url().run_page(&run.experiment_id, &run.run_id)),
             completed_at,
+            problem,
             updated_at: Timestamp::now(),
         };
         if let Err(error) = self.bucket.put(mlflow_key(batch), events::encode(&status)).await {

@@ -42,6 +42,9 @@ pub struct MlflowStatus {
     /// The end of the batch that was logged: a retry ends it anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<Timestamp>,
+    /// Why it is not completed yet, if that was tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
     /// When this view was made.
     pub updated_at: Timestamp,
 }

@@ -102,7 +102,9 @@ impl Report for BridgeReport {
             let counts = [status.logged, status.failed, status.refused].map(grouped);
             table.row([status.batch_id.to_string(), state.to_owned()].into_iter().chain(counts));
         }
-        writeln!(out, "{table}")
+        writeln!(out, "{table}")?;
+        let problems = self.batches.iter().filter_map(|status| Some((&status.batch_id, status.problem.as_ref()?)));
+        problems.into_iter().try_for_each(|(batch, problem)| writeln!(out, "{batch} is not completed: {problem}"))
     }
 
     fn json(&self, out: &mut dyn Write) -> io::Result<()> {

@@ -17,7 +17,7 @@ const API: &str = "/api/2.0/mlflow";
 const MOST_METRICS: usize = 1000;
 /// Most parameters and tags of one.
 const MOST_PARAMS: usize = 100;
-/// Runs of one page of a search.
+/// Runs, or experiments, of one page of a search.
 const PAGE: usize = 1000;
 /// Experiments named in one search.
 const EXPERIMENTS_AT_ONCE: usize = 500;
@@ -29,6 +29,8 @@ const ARTIFACTS_SCHEME: &str = "mlflow-artifacts:";
 pub(crate) struct Experiment {
     #[serde(rename = "experiment_id")]
     pub(crate) id: String,
+    #[serde(default)]
+    pub(crate) name: String,
     #[serde(default)]
     lifecycle_stage: String,
 }
@@ -126,7 +128,10 @@ impl Mlflow {
     /// itself.
     pub(crate) async fn answers(&self) -> Result<(), (String, bool)> {
         match self.once(&probe()).await {
-            Ok(_) | Err(Trouble::Refused { .. }) => Ok(()),
+            Ok(_) => Ok(()),
+            Err(refused @ Trouble::Refused { .. }) => {
+                Err((format!("there is no MLflow tracking server at {}: {refused}", self.url()), true))
+            }
             Err(Trouble::Passing { words, .. }) => Err((words, false)),
             Err(Trouble::Denied { words }) => Err((words, true)),
         }
@@ -142,6 +147,33 @@ impl Mlflow {
             Ok(answer) => Ok(Some(answer.experiment)),
             Err(error) if error.is_missing() => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// The experiments whose names begin like this, that are not deleted.
+    pub(crate) async fn experiments_like(&self, prefix: &str) -> Result<Vec<Experiment>, CallError> {
+        #[derive(Deserialize)]
+        struct Answer {
+            #[serde(default)]
+            experiments: Vec<Experiment>,
+            #[serde(default)]
+            next_page_token: Option<String>,
+        }
+        let mut found = Vec::new();
+        let mut token = None::<String>;
+        loop {
+            let body = json!({
+                "filter": format!("name LIKE '{prefix}%'"),
+                "view_type": "ACTIVE_ONLY",
+                "max_results": PAGE,
+                "page_token": token,
+            });
+            let answer: Answer = self.repeat(post("/experiments/search", &body)).await?;
+            found.extend(answer.experiments);
+            token = answer.next_page_token.filter(|token| !token.is_empty());
+            if token.is_none() {
+                return Ok(found);
+            }
         }
     }
 
@@ -227,6 +259,11 @@ impl Mlflow {
         self.repeat_blindly(post("/runs/update", &body)).await
     }
 
+    pub(crate) async fn tag_run(&self, run_id: &str, tag: &Tag) -> Result<(), CallError> {
+        let body = json!({ "run_id": run_id, "key": tag.key, "value": tag.value });
+        self.repeat_blindly(post("/runs/set-tag", &body)).await
+    }
+
     pub(crate) async fn delete_run(&self, run_id: &str) -> Result<(), CallError> {
         self.repeat_blindly(post("/runs/delete", &json!({ "run_id": run_id }))).await
     }
@@ -288,6 +325,13 @@ impl Mlflow {
 /// Where artifacts of a run go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Artifacts(pub(crate) String);
+
+impl Artifacts {
+    /// Whether the tracking server takes and gives them.
+    pub(crate) fn are_served(&self) -> bool {
+        self.0.starts_with(ARTIFACTS_SCHEME)
+    }
+}
 
 /// What an artifact holds.
 #[derive(Debug, Clone)]

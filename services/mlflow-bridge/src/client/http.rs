@@ -52,7 +52,7 @@ pub struct MlflowUrl(String);
 impl MlflowUrl {
     /// Where the page of a run is.
     pub fn run_page(&self, experiment: &str, run: &str) -> String {
-        format!("{self}/#/experiments/{experiment}/runs/{run}")
+        format!("{self}/{}", run_route(experiment, run))
     }
 
     /// The host as the server's host check sees it.
@@ -66,6 +66,12 @@ impl fmt::Display for MlflowUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// The page of a run, from any other page of the server. Servers of today show runs of models or of language models;
+/// ours are of the first kind, and older servers do not mind being told.
+pub(crate) fn run_route(experiment: &str, run: &str) -> String {
+    format!("#/experiments/{experiment}/runs/{run}?workflowType=machine_learning")
 }
 
 enum SignIn {
@@ -185,16 +191,16 @@ impl Http {
 
     fn classify(&self, status: StatusCode, retry_after: Option<Duration>, body: &Bytes) -> Trouble {
         let (code, words) = words_of(body);
-        let told = format!("{} {words}", status.as_u16());
+        let told = if words.is_empty() { status.to_string() } else { format!("{} {words}", status.as_u16()) };
         match status {
             StatusCode::FORBIDDEN if words.contains("Invalid Host header") => {
                 Trouble::Denied { words: host_check(&self.url) }
             }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 let words = format!(
-                    "{} at {}: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, to \
+                    "{told} at {}: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, to \
                      an account that may create experiments",
-                    status, self.url
+                    self.url
                 );
                 Trouble::Denied { words }
             }
@@ -203,6 +209,10 @@ impl Http {
             }
             status if status.is_server_error() => Trouble::Passing { words: told, retry_after },
             StatusCode::BAD_REQUEST if is_passing(&code, &words) => Trouble::Passing { words: told, retry_after },
+            // Not MLflow's words: whoever stands before it answers in its place.
+            status if code.is_empty() && status != StatusCode::PAYLOAD_TOO_LARGE => {
+                Trouble::Passing { words: told, retry_after }
+            }
             status => Trouble::Refused { status: status.as_u16(), code, words },
         }
     }
@@ -271,7 +281,7 @@ fn chain(error: &reqwest::Error) -> String {
     words
 }
 
-/// The server's code and words, in one line. Not every error is JSON: some are HTML, some plain text.
+/// The server's code and words, in one line. Not every error is JSON: some are plain text, and HTML says nothing.
 fn words_of(body: &Bytes) -> (String, String) {
     #[derive(Deserialize)]
     struct ErrorBody {
@@ -281,6 +291,7 @@ fn words_of(body: &Bytes) -> (String, String) {
     }
     let (code, words) = match serde_json::from_slice::<ErrorBody>(body) {
         Ok(error) => (error.error_code, error.message),
+        Err(_) if body.trim_ascii_start().starts_with(b"<") => (String::new(), String::new()),
         Err(_) => (String::new(), String::from_utf8_lossy(body).into_owned()),
     };
     let one_line: String = words.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_WORDS).collect();
@@ -301,7 +312,8 @@ mod tests {
         assert_eq!(http.url.to_string(), "http://mlflow:5000/base");
         assert_eq!(http.url.host(), "mlflow:5000");
         assert!(matches!(http.sign_in, SignIn::User { ref name, .. } if name == "me"));
-        assert_eq!(http.url.run_page("7", "ab"), "http://mlflow:5000/base/#/experiments/7/runs/ab");
+        let page = http.url.run_page("7", "ab");
+        assert_eq!(page, "http://mlflow:5000/base/#/experiments/7/runs/ab?workflowType=machine_learning");
         for bad in ["sqlite:///mlflow.db", "./mlruns", "databricks", "file:///tmp/mlruns"] {
             let error = super::Http::new(&MlflowConfig { url: Some(bad.to_owned()), ..MlflowConfig::default() });
             assert!(matches!(error, Err(ClientError::Url { .. })), "{bad}");
@@ -316,19 +328,25 @@ mod tests {
         };
         let pool = r#"{"error_code":"BAD_REQUEST","message":"QueuePool limit of size 5 overflow 10 reached, timeout"}"#;
         let late = r#"{"error_code":"BAD_REQUEST","message":"(sqlite3.IntegrityError) UNIQUE constraint failed: datasets.name"}"#;
-        for (status, body) in [(400, late), (500, ""), (503, "x"), (429, ""), (408, ""), (400, pool)] {
+        let no_mlflow = "<html>default backend</html>";
+        for (status, body) in
+            [(400, late), (500, ""), (503, "x"), (429, ""), (408, ""), (400, pool), (404, no_mlflow), (302, "")]
+        {
             assert!(matches!(class(status, body), Trouble::Passing { .. }), "{status}");
         }
         let taken = r#"{"error_code":"RESOURCE_ALREADY_EXISTS","message":"(sqlite3.IntegrityError) UNIQUE"}"#;
         assert!(matches!(class(400, taken), Trouble::Refused { .. }));
         let refused = class(400, r#"{"error_code":"INVALID_PARAMETER_VALUE","message":"no\nway"}"#);
         assert_eq!(refused.to_string(), "400 INVALID_PARAMETER_VALUE: no way");
-        assert!(matches!(class(404, ""), Trouble::Refused { status: 404, .. }));
+        let unknown = r#"{"error_code":"RESOURCE_DOES_NOT_EXIST","message":"no"}"#;
+        assert!(matches!(class(404, unknown), Trouble::Refused { status: 404, .. }));
+        assert!(matches!(class(413, no_mlflow), Trouble::Refused { status: 413, .. }));
         let Trouble::Denied { words } = class(403, "Invalid Host header - possible DNS rebinding attack detected")
         else {
             panic!("a host check is a denial");
         };
         assert!(words.contains("--allowed-hosts 'mlflow:*,mlflow,localhost:*,127.0.0.1:*'"), "{words}");
-        assert!(class(401, "<html>").to_string().contains("MLFLOW_TRACKING_TOKEN"));
+        let denied = class(401, "<html>").to_string();
+        assert!(denied.starts_with("401 Unauthorized at ") && denied.contains("MLFLOW_TRACKING_TOKEN"), "{denied}");
     }
 }

@@ -13,9 +13,10 @@ mod http;
 mod retry;
 mod wire;
 
-pub(crate) use api::{Artifacts, Content, Dataset, FoundRun, NewRun};
+pub(crate) use api::{Artifacts, Content, Dataset, Experiment, FoundRun, NewRun};
 pub use circuit::Health;
+pub(crate) use http::run_route;
 pub use http::{ClientError, MlflowUrl};
-pub(crate) use retry::CallError;
 pub use retry::Mlflow;
+pub(crate) use retry::{Attempts, CallError};
 pub(crate) use wire::{Metric, Param, Tag};

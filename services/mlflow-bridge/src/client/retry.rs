@@ -33,11 +33,41 @@ pub(crate) enum CallError {
         words: String,
     },
     /// It may have been carried out or not, and repeating it might do it twice.
-    #[error("{0}")]
-    Ambiguous(String),
+    #[error("{words}")]
+    Ambiguous {
+        /// What came instead of an answer.
+        words: String,
+        /// How long the server wants to be left alone.
+        retry_after: Option<Duration>,
+    },
     /// Not now: it keeps failing while others succeed.
     #[error("{0}")]
     NotNow(String),
+}
+
+/// Attempts at one thing: the pauses between them, and when they are enough.
+#[derive(Debug)]
+pub(crate) struct Attempts {
+    failed: u32,
+    pause: Duration,
+}
+
+impl Attempts {
+    pub(crate) fn new() -> Self {
+        Self { failed: 0, pause: FIRST_PAUSE }
+    }
+
+    /// Waits before the next attempt. `false`, at once, when enough have failed while others succeed: the caller should
+    /// let those go first. While MLflow is away no attempt counts.
+    pub(crate) async fn another(&mut self, mlflow: &Mlflow, retry_after: Option<Duration>) -> bool {
+        self.failed = if mlflow.is_away() { 0 } else { self.failed + 1 };
+        if self.failed >= ATTEMPTS {
+            return false;
+        }
+        tokio::time::sleep(retry_after.unwrap_or(with_jitter(self.pause)).min(LONGEST_PAUSE)).await;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        true
+    }
 }
 
 impl CallError {
@@ -112,6 +142,11 @@ impl Mlflow {
         self.shared.circuit.health()
     }
 
+    /// Whether nobody asks it any more until it is back.
+    pub(crate) fn is_away(&self) -> bool {
+        self.shared.circuit.is_open()
+    }
+
     /// Makes one attempt, whatever the circuit says, for whoever wants to know now. In words when it fails.
     pub(super) async fn once(&self, call: &Call) -> Result<Bytes, Trouble> {
         self.shared.attempt(call).await
@@ -130,7 +165,7 @@ impl Mlflow {
     /// Makes a request that must not be carried out twice: [`CallError::Ambiguous`] once it may have been.
     pub(super) async fn once_only<T: DeserializeOwned>(&self, call: Call) -> Result<T, CallError> {
         self.shared.circuit.closed().await;
-        let trouble = match self.shared.attempt(&call).await {
+        let trouble = match self.attempt(&call).await {
             Ok(body) => match parse(&body) {
                 Ok(answer) => {
                     self.succeeded();
@@ -143,16 +178,26 @@ impl Mlflow {
         self.tell(&trouble);
         match trouble {
             Trouble::Refused { status, code, words } => Err(CallError::Refused { status, code, words }),
-            Trouble::Passing { words, .. } | Trouble::Denied { words } => Err(CallError::Ambiguous(words)),
+            Trouble::Passing { words, retry_after } => Err(CallError::Ambiguous { words, retry_after }),
+            Trouble::Denied { words } => Err(CallError::Ambiguous { words, retry_after: None }),
+        }
+    }
+
+    /// Makes one attempt. A denial is a refusal of this one request if others are answered.
+    async fn attempt(&self, call: &Call) -> Result<Bytes, Trouble> {
+        match self.shared.attempt(call).await {
+            Err(Trouble::Denied { words }) if self.shared.attempt(&probe()).await.is_ok() => {
+                Err(Trouble::Refused { status: 403, code: "PERMISSION_DENIED".to_owned(), words })
+            }
+            answer => answer,
         }
     }
 
     async fn make<T>(&self, call: &Call, parse: impl Fn(&Bytes) -> Result<T, String>) -> Result<T, CallError> {
-        let mut pause = FIRST_PAUSE;
-        let mut attempts = 0;
+        let mut attempts = Attempts::new();
         loop {
             self.shared.circuit.closed().await;
-            let trouble = match self.shared.attempt(call).await {
+            let trouble = match self.attempt(call).await {
                 Ok(body) => match parse(&body) {
                     Ok(answer) => {
                         self.succeeded();
@@ -168,13 +213,10 @@ impl Mlflow {
                 Trouble::Denied { words } => (words, None),
                 Trouble::Passing { words, retry_after } => (words, retry_after),
             };
-            attempts = if self.shared.circuit.is_open() { 0 } else { attempts + 1 };
-            if attempts >= ATTEMPTS {
+            tracing::debug!(path = call.path, words, "a request to MLflow failed");
+            if !attempts.another(self, retry_after).await {
                 return Err(CallError::NotNow(words));
             }
-            tracing::debug!(path = call.path, words, attempts, "a request to MLflow failed, trying again");
-            tokio::time::sleep(retry_after.unwrap_or(with_jitter(pause)).min(LONGEST_PAUSE)).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
@@ -218,7 +260,7 @@ impl Mlflow {
 
 /// A request that says whether MLflow answers us. `/health` would not: it is exempt from sign-in and host check.
 pub(super) fn probe() -> Call {
-    let path = "/api/2.0/mlflow/experiments/get?experiment_id=0".to_owned();
+    let path = "/api/2.0/mlflow/experiments/search?max_results=1".to_owned();
     Call { method: reqwest::Method::GET, path, body: Body::None }
 }
 

@@ -16,7 +16,7 @@ use crate::session;
 const LOOK: Duration = Duration::from_millis(200);
 /// How often it is said how far it is.
 const SAY: Duration = Duration::from_secs(10);
-/// How long MLflow may be away before the run ends without it.
+/// How long MLflow may be away, or the batch be refused, before the run ends without it.
 const LONGEST_AWAY: Duration = Duration::from_secs(60);
 
 /// Whether the MLflow server that is asked for answers, before anything is started.
@@ -41,11 +41,12 @@ pub(super) async fn wait(bus: &Bus, batch: &BatchId, ui: &mut Ui) {
             let url = status.url.as_deref().unwrap_or_default();
             return ui.say(&format!("{} runs in MLflow: {url}", status.logged));
         }
-        match away(bus).await {
+        let problem = view.as_ref().and_then(|status| status.problem.clone());
+        match away(bus).await.or(problem) {
             None => there = Instant::now(),
-            Some(error) if there.elapsed() > LONGEST_AWAY => {
+            Some(problem) if there.elapsed() > LONGEST_AWAY => {
                 return ui.say(&format!(
-                    "MLflow is away ({error}); `jetsweep mlflow backfill {batch}` logs what it lacks once it is back"
+                    "not all of it is in MLflow ({problem}); `jetsweep mlflow backfill {batch}` logs what is missing"
                 ));
             }
             Some(_) => {}
@@ -68,5 +69,5 @@ async fn view(bus: &Bus, batch: &BatchId) -> Option<MlflowStatus> {
 async fn away(bus: &Bus) -> Option<String> {
     let value = bus.batches().await.ok()?.get(MLFLOW_BRIDGE_KEY).await.ok()??;
     let status: MlflowBridgeStatus = events::decode(&value).ok()?;
-    status.away_since.map(|_| status.last_error.unwrap_or_default())
+    status.away_since.map(|_| format!("it is away: {}", status.last_error.unwrap_or_default()))
 }

@@ -175,6 +175,7 @@ impl Run<'_> {
             submit(&bus, self.batch).await?;
             stages.started();
             let status = progress::follow(&bus, id, 0, ui).await?;
+            stages.ran();
             if logs_to_mlflow && status.state != BatchState::Refused {
                 mlflow::wait(&bus, id, ui).await;
             }

@@ -31,9 +31,10 @@ impl Stages {
         self.started = Some(Instant::now());
     }
 
-    /// The last row is committed; everything is stopped and summed up.
+    /// The last row is committed, if this was not said before; the rest is logged to MLflow if that is asked for, and
+    /// everything is stopped and summed up.
     pub(crate) fn ran(&mut self) {
-        self.ran = Some(Instant::now());
+        self.ran.get_or_insert_with(Instant::now);
     }
 
     /// From the start to now.
