@@ -1,7 +1,8 @@
 //! The MLflow bridge against a real MLflow server: what is there, once, equal to the database to the bit; and with
 //! kills and faults on the way.
 //!
-//! `scripts/test-mlflow` installs the server and runs these; the variable `MLFLOW` names another server program.
+//! `scripts/setup-mlflow` installs the server, `scripts/test-mlflow` runs these alone; the variable `MLFLOW` names another
+//! server program.
 
 mod faults;
 mod figures;
