@@ -11,7 +11,8 @@ use jetsweep_engine::validation::Segment;
 use jetsweep_shared::events::{
     BatchState, BatchStatus, Begin, Benchmark, Cancelled, Control, ControlAction, DataPin, Deleted, Event, EventError,
     Job, MlflowBridgeStatus, MlflowState, MlflowStatus, Outcome, Purged, ReplayInput, ReplayReply, ReplayRequest,
-    Retry, RunsFailed, Sealed, ShardResult, Timing, TradeRow, VERSION, WindowBars, Windows, decode, encode,
+    Retry, RunsFailed, Sealed, ShardResult, Timing, TradeRow, VERSION, WindowBars, WindowMetrics, Windows, decode,
+    encode,
 };
 use jetsweep_shared::ids::{BatchId, Priority, Symbol};
 use jetsweep_shared::plan::{Plan, RetryPlan, RunRange, StrategyPlan};
@@ -247,6 +248,7 @@ fn replay() {
         strategy: "sma_cross".to_owned(),
         params: IndexMap::from([("fast".to_owned(), 15.0), ("slow".to_owned(), 50.0)]),
         metrics: IndexMap::from([("sharpe".to_owned(), Some(0.1 + 0.2)), ("profit_factor".to_owned(), None)]),
+        windows: Vec::new(),
         block_returns: [0.015625; 16],
         block_squares: [0.000244140625; 16],
         trades: vec![trade],
@@ -257,6 +259,9 @@ fn replay() {
         worker: "host-1".to_owned(),
     };
     agrees("replay_reply", &reply);
+    let metrics = IndexMap::from([("sharpe".to_owned(), Some(-1.5))]);
+    let windows = vec![WindowMetrics { window: 0, segment: Segment::Test, metrics }];
+    agrees("replay_reply_with_windows", &ReplayReply { windows, ..reply.clone() });
     let short = ReplayReply { equity: vec![], ..reply };
     assert!(matches!(decode::<ReplayReply>(&encode(&short)), Err(EventError::Inconsistent(_))));
 }

@@ -10,14 +10,18 @@ use async_nats::service::endpoint::Endpoint;
 use async_nats::service::{Request, Service, ServiceExt};
 use bytes::Bytes;
 use futures::StreamExt;
+use indexmap::IndexMap;
 use jetsweep_engine::backtest::{Replay, RunFailure, Strategy};
 use jetsweep_engine::bars::Bars;
 use jetsweep_engine::columns::Columns;
-use jetsweep_engine::metrics::Metric;
+use jetsweep_engine::metrics::{Metric, Metrics};
 use jetsweep_engine::problem::Problem;
 use jetsweep_engine::simulation::Trade;
+use jetsweep_engine::validation::Window;
 use jetsweep_shared::bus::Bus;
-use jetsweep_shared::events::{self, Begin, ErrorReply, ReplayInput, ReplayReply, ReplayRequest, TradeRow};
+use jetsweep_shared::events::{
+    self, Begin, ErrorReply, ReplayInput, ReplayReply, ReplayRequest, TradeRow, WindowMetrics,
+};
 use jetsweep_shared::replay::{ACCEPT_ENCODING, CONTENT_ENCODING, ENDPOINT, GZIP, ROLE, pack};
 use jetsweep_shared::service;
 use jetsweep_shared::subjects::BatchEvent;
@@ -66,17 +70,33 @@ impl From<RunFailure> for NoReplay {
     }
 }
 
+/// One run in full, and its metrics over each segment of the windows.
+type Computed = (Replay, Vec<WindowMetrics>);
+
 /// Computes one run over bars that are in memory.
-///
-/// # Errors
-/// When the engine refuses the template's rules with these execution rules.
-pub fn compute(bars: &Arc<Bars>, input: &ReplayInput) -> Result<Result<Replay, RunFailure>, Vec<Problem>> {
-    let strategy = Strategy::new(&input.template, &input.execution)?;
-    Ok(strategy.replay(&mut Columns::new(Arc::clone(bars), COLUMNS_BYTES), &input.values))
+fn compute(bars: &Arc<Bars>, input: &ReplayInput) -> Result<Computed, RunFailure> {
+    let strategy = Strategy::new(&input.template, &input.execution).map_err(|problems| {
+        let problems: Vec<String> = problems.iter().map(Problem::to_string).collect();
+        RunFailure::new(code::INVALID_STRATEGY, problems.join("; "))
+    })?;
+    let mut columns = Columns::new(Arc::clone(bars), COLUMNS_BYTES);
+    let replay = strategy.replay(&mut columns, &input.values)?;
+    let windows = input.validation.as_ref().map_or(Ok(Vec::new()), |validation| validation.windows(bars))?;
+    let scored = windows.into_iter().map(|Window { number, segment, bars }| {
+        let metrics = strategy.run_window(&mut columns, &input.values, bars)?;
+        Ok(WindowMetrics { window: number, segment, metrics: by_name(&metrics) })
+    });
+    let windows = scored.collect::<Result<_, RunFailure>>()?;
+    Ok((replay, windows))
+}
+
+/// Metrics by name, undefined ones too.
+fn by_name(metrics: &Metrics) -> IndexMap<String, Option<f64>> {
+    Metric::ALL.iter().map(|metric| (metric.name().to_owned(), metrics.get(*metric))).collect()
 }
 
 /// Trades as they are told, in dates.
-pub fn trade_rows(bars: &Bars, trades: &[Trade]) -> Vec<TradeRow> {
+fn trade_rows(bars: &Bars, trades: &[Trade]) -> Vec<TradeRow> {
     let row = |trade: &Trade| TradeRow {
         side: trade.side,
         entry_date: bars.date_label(trade.entry_bar),
@@ -116,12 +136,8 @@ pub fn reply(
         return Err(RunFailure::new(code::DATA_CHANGED, message));
     }
     let computed = catch_panic(|| compute(bars, input));
-    let computed = computed.map_err(|message| RunFailure::new(code::PANIC, message))?;
-    let refused = |problems: Vec<Problem>| {
-        let problems: Vec<String> = problems.iter().map(Problem::to_string).collect();
-        RunFailure::new(code::INVALID_STRATEGY, problems.join("; "))
-    };
-    let Replay { metrics, trades, equity } = computed.map_err(refused)??;
+    let (replay, windows) = computed.map_err(|message| RunFailure::new(code::PANIC, message))??;
+    let Replay { metrics, trades, equity } = replay;
     let params = input.template.params().keys().cloned().zip(input.values.iter().copied());
     Ok(ReplayReply {
         version: events::VERSION,
@@ -130,7 +146,8 @@ pub fn reply(
         symbol: input.symbol.clone(),
         strategy: input.strategy.clone(),
         params: params.collect(),
-        metrics: Metric::ALL.iter().map(|metric| (metric.name().to_owned(), metrics.get(*metric))).collect(),
+        metrics: by_name(&metrics),
+        windows,
         block_returns: metrics.block_returns,
         block_squares: metrics.block_squares,
         trades: trade_rows(bars, &trades),

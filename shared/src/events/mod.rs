@@ -35,7 +35,7 @@ pub use batch::{Begin, Cancelled, Deleted, Purged, Sealed};
 pub use control::{Control, ControlAction, DataPin, Retry};
 pub use job::Job;
 pub use mlflow::{MlflowBridgeStatus, MlflowState, MlflowStatus};
-pub use replay::{ReplayInput, ReplayReply, ReplayRequest, TradeRow};
+pub use replay::{ReplayInput, ReplayReply, ReplayRequest, TradeRow, WindowMetrics};
 pub use result::{Outcome, RunsFailed, ShardResult, Timing};
 pub use service::{
     DeleteReply, DeleteRequest, ErrorReply, ExportFormat, ExportRequest, QueryRequest, RetryReply, SubmitReply,

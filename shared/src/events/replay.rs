@@ -5,6 +5,7 @@ use jetsweep_engine::execution::Execution;
 use jetsweep_engine::metrics::BLOCKS;
 use jetsweep_engine::simulation::{ExitReason, Side};
 use jetsweep_engine::template::Template;
+use jetsweep_engine::validation::{Segment, Validation};
 use serde::{Deserialize, Serialize};
 
 use super::Event;
@@ -44,6 +45,9 @@ pub struct ReplayInput {
     pub execution: Execution,
     /// Where the bars come from.
     pub data: DataRef,
+    /// How the bars are cut into windows that the run is scored on by themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<Validation>,
 }
 
 impl ReplayInput {
@@ -73,6 +77,7 @@ impl ReplayInput {
             values,
             execution: spec.execution.clone(),
             data: spec.data.clone(),
+            validation: spec.validation.clone(),
         }
     }
 }
@@ -94,6 +99,9 @@ pub struct ReplayReply {
     pub params: IndexMap<String, f64>,
     /// Its metrics by name; `null` where undefined.
     pub metrics: IndexMap<String, Option<f64>>,
+    /// Its metrics over each segment of the windows, in order of time; none without windows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<WindowMetrics>,
     /// Sums of returns over 16 blocks of bars.
     pub block_returns: [f64; BLOCKS],
     /// Sums of squared returns over the same blocks.
@@ -110,6 +118,17 @@ pub struct ReplayReply {
     pub engine_version: String,
     /// Name of the worker.
     pub worker: String,
+}
+
+/// The metrics of a run over one segment of a window.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WindowMetrics {
+    /// Number of the window, from 0.
+    pub window: u32,
+    /// Which part of it.
+    pub segment: Segment,
+    /// Its metrics by name; `null` where undefined.
+    pub metrics: IndexMap<String, Option<f64>>,
 }
 
 /// One trade, told in dates. Amounts are in the currency of the bars.

@@ -2,18 +2,24 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jetsweep_engine::metrics::Metric;
+use jetsweep_shared::events::ReplayInput;
 use jetsweep_shared::spec::{LoadedSpec, ResolvedSpec, ShortSpec, StrategySpec};
+use jetsweep_worker::data;
 
 use crate::app::App;
 use crate::cli::BacktestArgs;
 use crate::commands::Answer;
 use crate::failure::{Failure, OrFail};
 use crate::files;
-use crate::one_run::{self, OneRun, Show};
+use crate::one_run::{self, OneRun, RunError, Show};
 use crate::output::{Look, Report};
 use crate::sweep;
+
+/// The batch of a run that is of none.
+const BATCH: &str = "backtest";
 
 pub(crate) fn execute(args: BacktestArgs, app: &App) -> Answer {
     let doing = format!("backtest {} with {}", args.symbol, args.strategy);
@@ -68,7 +74,21 @@ fn compute(spec: &ResolvedSpec, root: &Path, doing: &str) -> Result<OneRun, Fail
         return Err(Failure::bad_input(doing, "a backtest has one symbol and one strategy"));
     };
     let values = only_values(strategy).map_err(|cause| Failure::bad_input(doing, cause))?;
-    OneRun::compute(spec, symbol, strategy, &values, root).map_err(|error| error.into_failure(doing, root))
+    let input = ReplayInput {
+        symbol: symbol.clone(),
+        strategy: strategy.name.clone(),
+        template: strategy.template.clone(),
+        values,
+        execution: spec.execution.clone(),
+        data: spec.data.clone(),
+        validation: None,
+    };
+    let batch = BATCH.parse().or_broken(|| doing)?;
+    let computed = data::load(root, &spec.data, symbol).map_err(RunError::from).and_then(|bars| {
+        let digest = bars.digest();
+        OneRun::compute(&Arc::new(bars), &digest, &batch, 0, &input)
+    });
+    computed.map_err(|error| error.into_failure(doing, root))
 }
 
 /// The parameter values of the one run, in the template's order.
@@ -103,7 +123,7 @@ impl Report for Backtest {
     }
 
     fn quiet(&self, out: &mut dyn Write) -> io::Result<()> {
-        match self.0.replay.metrics.get(Metric::Sharpe) {
+        match self.0.metric(Metric::Sharpe) {
             Some(sharpe) => writeln!(out, "{sharpe}"),
             None => writeln!(out, "null"),
         }

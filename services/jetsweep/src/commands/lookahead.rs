@@ -97,8 +97,8 @@ fn check_all(
 }
 
 fn check_one(spec: &ResolvedSpec, plan: &Plan, compiled: &[Strategy], bars: &Bars, run: u64) -> Result<(), CheckError> {
-    let point = one_run::planned(spec, plan, run)?;
-    Ok(lookahead::check(&compiled[point.strategy_index], bars, &point.values)?)
+    let (strategy, input) = one_run::planned(spec, plan, run)?;
+    Ok(lookahead::check(&compiled[strategy], bars, &input.values)?)
 }
 
 /// What was checked, and what looks ahead.

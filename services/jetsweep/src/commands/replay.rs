@@ -3,11 +3,15 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 
+use indexmap::IndexMap;
 use jetsweep_consolidator::{Row, row_sql};
 use jetsweep_engine::bars::Bars;
-use jetsweep_engine::metrics::{Metric, Metrics};
-use jetsweep_shared::events::Begin;
+use jetsweep_engine::metrics::Metric;
+use jetsweep_shared::bus::Bus;
+use jetsweep_shared::events::{self, Begin, ReplayInput, ReplayRequest, WindowMetrics};
 use jetsweep_shared::ids::{BatchId, Symbol};
+use jetsweep_shared::replay;
+use jetsweep_shared::service::ServiceError;
 use jetsweep_worker::data;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -20,7 +24,7 @@ use crate::cli::ReplayArgs;
 use crate::commands::Answer;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::one_run::{self, DataPlace, Document, OneRun, Planned, RunError, Show};
+use crate::one_run::{self, DataPlace, Document, OneRun, RunError, Show};
 use crate::output::number::{counted, grouped};
 use crate::output::{Align, Look, Report, Table};
 use crate::source::Results;
@@ -36,8 +40,13 @@ pub(crate) async fn execute(args: ReplayArgs, app: &App) -> Answer {
     let batch = batches::id(&args.batch, &doing)?;
     let results = Results::open(app, &doing).await?;
     let begin = results.plan(&batch, &doing).await?;
-    let place = DataPlace::find(&args.data, app, &batch, &begin.spec.data, &doing)?;
-    let mut replayer = Replayer { begin, place, doing, loaded: None };
+    let computer = match (&results, DataPlace::known(&args.data, app, &batch, &begin.spec.data, &doing)?) {
+        // Whoever looks from afar has no bars; workers have those that the rows were computed from.
+        (Results::Service(services), None) => Computer::Workers(services.bus.clone()),
+        (Results::File(_), None) => Computer::here(DataPlace::find(&args.data, app, &batch, &begin.spec.data, &doing)?),
+        (_, Some(place)) => Computer::here(place),
+    };
+    let mut replayer = Replayer { begin, computer, doing };
     match (args.run, args.sample) {
         (Some(run), _) => one(&mut replayer, &results, run).await,
         (None, Some(count)) => sample(&mut replayer, &results, count, args.seed).await,
@@ -54,7 +63,7 @@ async fn one(replayer: &mut Replayer, results: &Results, run: u64) -> Answer {
         return Err(Failure::bad_input(&replayer.doing, cause));
     }
     let windows = replayer.window_rows(results, &run.to_string()).await?;
-    let again = replayer.again(run).map_err(|error| error.into_failure(&replayer.doing, &replayer.place.root))?;
+    let again = replayer.again(run).await?;
     Ok(Box::new(Replayed { batch, run, comparison: Comparison::new(&row, &windows, &again), again }))
 }
 
@@ -75,8 +84,7 @@ async fn sample(replayer: &mut Replayer, results: &Results, count: u64, seed: u6
                 report.without_metrics += 1;
                 continue;
             };
-            let again = replayer.again(run);
-            let again = again.map_err(|error| error.into_failure(&replayer.doing, &replayer.place.root))?;
+            let again = replayer.again(run).await?;
             let windows = windows.iter().filter(|row| row.get("run").and_then(Value::as_u64) == Some(run));
             let comparison = Comparison::new(&row, &windows.cloned().collect::<Vec<_>>(), &again);
             match comparison.is_identical() {
@@ -108,23 +116,74 @@ fn failure_of(row: &Row) -> Option<String> {
 /// Computes runs of a batch again.
 struct Replayer {
     begin: Begin,
-    place: DataPlace,
+    computer: Computer,
     doing: String,
-    /// The bars read last: runs in order have the same symbol many times over.
-    loaded: Option<(Symbol, Arc<Bars>)>,
+}
+
+/// Who computes.
+enum Computer {
+    /// This program.
+    Here {
+        place: DataPlace,
+        /// The bars read last, and their digest: runs in order have the same symbol many times over.
+        loaded: Option<(Symbol, Arc<Bars>, String)>,
+    },
+    /// Any worker that answers.
+    Workers(Bus),
+}
+
+impl Computer {
+    fn here(place: DataPlace) -> Self {
+        Self::Here { place, loaded: None }
+    }
 }
 
 impl Replayer {
     /// Computes a run below the batch's total again.
-    fn again(&mut self, run: u64) -> Result<OneRun, RunError> {
-        let spec = &self.begin.spec;
-        let Planned { symbol, strategy, values, .. } = one_run::planned(spec, &self.begin.plan, run)?;
-        let bars = match &self.loaded {
-            Some((loaded, bars)) if loaded == symbol => Arc::clone(bars),
-            _ => Arc::new(data::load(&self.place.root, &self.place.data, symbol)?),
+    async fn again(&mut self, run: u64) -> Result<OneRun, Failure> {
+        let Self { begin, computer, doing } = self;
+        let input = one_run::planned(&begin.spec, &begin.plan, run);
+        let (_, input) = input.map_err(|error| Failure::bad_input(&*doing, error))?;
+        match computer {
+            Computer::Here { place, loaded } => {
+                let again = Self::here(place, loaded, &begin.batch_id, run, &input);
+                again.map_err(|error| error.into_failure(doing, &place.root))
+            }
+            Computer::Workers(bus) => {
+                let (version, batch_id) = (events::VERSION, begin.batch_id.clone());
+                let input_sent = Some(input.clone());
+                let request = ReplayRequest { version, batch_id, run, input: input_sent, data_digest: None };
+                match replay::replay(bus, &request).await {
+                    Ok(reply) => Ok(OneRun::of_worker(reply, &input)),
+                    Err(error @ ServiceError::Refused(_)) if !error.is_passing() => {
+                        Err(Failure::bad_input(&*doing, error))
+                    }
+                    Err(error) => {
+                        Err(Failure::broken(&*doing, error)
+                            .hint("with --data PATH it is computed here, without a worker"))
+                    }
+                }
+            }
+        }
+    }
+
+    fn here(
+        place: &DataPlace,
+        loaded: &mut Option<(Symbol, Arc<Bars>, String)>,
+        batch: &BatchId,
+        run: u64,
+        input: &ReplayInput,
+    ) -> Result<OneRun, RunError> {
+        let (bars, digest) = match loaded.take() {
+            Some((symbol, bars, digest)) if symbol == input.symbol => (bars, digest),
+            _ => {
+                let bars = data::load(&place.root, &place.data, &input.symbol)?;
+                let digest = bars.digest();
+                (Arc::new(bars), digest)
+            }
         };
-        self.loaded = Some((symbol.clone(), Arc::clone(&bars)));
-        OneRun::compute_over(bars, spec, symbol, strategy, &values)
+        let (_, bars, digest) = loaded.insert((input.symbol.clone(), bars, digest));
+        OneRun::compute(bars, digest, batch, run, input)
     }
 
     /// The rows of runs over their windows, in the order in which windows are computed.
@@ -182,30 +241,27 @@ struct Comparison {
 
 impl Comparison {
     fn new(row: &Row, windows: &[Row], again: &OneRun) -> Self {
-        let metrics = &again.replay.metrics;
+        let reply = &again.reply;
         let blocks = [
-            ("block_returns", Value::from(metrics.block_returns.to_vec())),
-            ("block_squares", Value::from(metrics.block_squares.to_vec())),
+            ("block_returns", Value::from(reply.block_returns.to_vec())),
+            ("block_squares", Value::from(reply.block_squares.to_vec())),
         ];
-        let mut differences = differences(row, values(metrics).chain(blocks), "");
-        if windows.len() != again.windows.len() {
-            let (stored, computed) = (windows.len().into(), again.windows.len().into());
+        let mut differences = differences(row, values(&reply.metrics).chain(blocks), "");
+        if windows.len() != reply.windows.len() {
+            let (stored, computed) = (windows.len().into(), reply.windows.len().into());
             differences.push(Difference { metric: "rows of windows".to_owned(), stored, computed });
         }
-        for (row, (window, metrics)) in windows.iter().zip(&again.windows) {
-            let (number, segment) = (window.number, window.segment.name());
-            let names = [("window_number", Value::from(number)), ("segment", Value::from(segment))];
-            let of_window = format!("window {number} {segment}: ");
+        for (row, WindowMetrics { window, segment, metrics }) in windows.iter().zip(&reply.windows) {
+            let segment = segment.name();
+            let names = [("window_number", Value::from(*window)), ("segment", Value::from(segment))];
+            let of_window = format!("window {window} {segment}: ");
             differences.extend(self::differences(row, names.into_iter().chain(values(metrics)), &of_window));
         }
         let stored = |name: &str| row.get(name).and_then(Value::as_str).map(str::to_owned);
         Self {
             differences,
-            engine_version: Identity {
-                stored: stored("engine_version"),
-                computed: jetsweep_engine::VERSION.to_owned(),
-            },
-            data_digest: Identity { stored: stored("data_digest"), computed: again.bars.digest() },
+            engine_version: Identity { stored: stored("engine_version"), computed: reply.engine_version.clone() },
+            data_digest: Identity { stored: stored("data_digest"), computed: reply.data_digest.clone() },
         }
     }
 
@@ -245,8 +301,8 @@ impl Comparison {
 }
 
 /// Every metric by name, null where it is undefined.
-fn values(metrics: &Metrics) -> impl Iterator<Item = (&'static str, Value)> + '_ {
-    Metric::ALL.iter().map(|metric| (metric.name(), Value::from(metrics.get(*metric))))
+fn values(metrics: &IndexMap<String, Option<f64>>) -> impl Iterator<Item = (&'static str, Value)> + '_ {
+    Metric::ALL.iter().map(|metric| (metric.name(), Value::from(metrics.get(metric.name()).copied().flatten())))
 }
 
 /// Where a row is not what was computed; names get a prefix.
@@ -287,6 +343,9 @@ struct ReplayedDocument<'a> {
     batch_id: &'a BatchId,
     run: u64,
     identical: bool,
+    /// Absent when it was computed here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    worker: Option<&'a str>,
     comparison: &'a Comparison,
     result: Document<'a>,
 }
@@ -295,10 +354,11 @@ impl Report for Replayed {
     fn human(&self, out: &mut dyn Write, look: Look) -> io::Result<()> {
         Show(&self.again).write(out, look)?;
         writeln!(out)?;
-        let run = format!("run {} of {}", self.run, self.batch);
+        let worker = self.again.worker().map(|worker| format!(", computed by {worker}")).unwrap_or_default();
+        let run = format!("run {} of {}{worker}", self.run, self.batch);
         if self.comparison.is_identical() {
             let count = Metric::ALL.len();
-            let windows = match self.again.windows.len() {
+            let windows = match self.again.reply.windows.len() {
                 0 => String::new(),
                 segments => format!(" and those of its {}", counted(segments as u64, "segment")),
             };
@@ -317,6 +377,7 @@ impl Report for Replayed {
             batch_id: &self.batch,
             run: self.run,
             identical: self.comparison.is_identical(),
+            worker: self.again.worker(),
             comparison: &self.comparison,
             result: self.again.document(),
         };

@@ -1,4 +1,4 @@
-//! One run computed on this machine, in full: what `backtest` and `replay` do and show.
+//! One run computed in full, here or by a worker: what `backtest` and `replay` do and show.
 
 mod place;
 mod show;
@@ -7,18 +7,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use jetsweep_engine::backtest::{Replay, RunFailure, Strategy};
+use jetsweep_engine::backtest::RunFailure;
 use jetsweep_engine::bars::Bars;
-use jetsweep_engine::columns::Columns;
-use jetsweep_engine::metrics::{Kind, Metric, Metrics};
+use jetsweep_engine::metrics::{Kind, Metric};
 use jetsweep_engine::problem::Problem;
-use jetsweep_engine::validation::Window;
-use jetsweep_shared::events::TradeRow;
-use jetsweep_shared::ids::Symbol;
+use jetsweep_shared::events::{self, ReplayInput, ReplayReply, ReplayRequest, TradeRow};
+use jetsweep_shared::ids::{BatchId, Symbol};
 use jetsweep_shared::plan::Plan;
-use jetsweep_shared::spec::{ResolvedSpec, StrategySpec};
-use jetsweep_worker::data::{self, DataError};
-use jetsweep_worker::replay::trade_rows;
+use jetsweep_shared::spec::ResolvedSpec;
+use jetsweep_worker::data::DataError;
+use jetsweep_worker::replay;
 use serde::Serialize;
 use serde_json::{Number, Value};
 
@@ -27,8 +25,8 @@ use crate::failure::Failure;
 pub(crate) use place::DataPlace;
 pub(crate) use show::{Show, metric_text};
 
-/// Memory for the indicator columns of one run between runs, in bytes: one run shares nothing with a next one.
-const COLUMNS_BYTES: usize = 0;
+/// Who computes what is computed here. No worker has this name.
+const HERE: &str = "";
 
 /// A run that cannot be computed.
 #[derive(Debug, thiserror::Error)]
@@ -36,9 +34,6 @@ pub(crate) enum RunError {
     /// The bars cannot be had.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// The engine refuses the execution rules.
-    #[error("{}", list(.0))]
-    Rules(Vec<Problem>),
     /// The plan has no such run.
     #[error("the plan has no run {run}")]
     NotPlanned {
@@ -70,121 +65,87 @@ pub(crate) fn list(problems: impl AsRef<[Problem]>) -> String {
     problems.as_ref().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// What a plan says of a run.
-#[derive(Debug)]
-pub(crate) struct Planned<'a> {
-    pub(crate) symbol: &'a Symbol,
-    pub(crate) strategy: &'a StrategySpec,
-    /// Index of the strategy in the spec.
-    pub(crate) strategy_index: usize,
-    /// Its parameters, in the template's order.
-    pub(crate) values: Vec<f64>,
-}
-
-/// The symbol, strategy and parameters of a run.
+/// What a run of a batch is computed from, and the index of its strategy in the spec.
 ///
 /// # Errors
 ///
-/// When the plan has no such run, or the grid cannot be walked.
-pub(crate) fn planned<'a>(spec: &'a ResolvedSpec, plan: &Plan, run: u64) -> Result<Planned<'a>, RunError> {
+/// When the plan has no such run.
+pub(crate) fn planned(spec: &ResolvedSpec, plan: &Plan, run: u64) -> Result<(usize, ReplayInput), RunError> {
     let shard = plan.shard_of(run).ok_or(RunError::NotPlanned { run })?;
-    let (symbol, strategy) = (&spec.symbols[shard.symbol], &spec.strategies[shard.strategy]);
-    let points = strategy.grid.points(&strategy.template).map_err(RunError::Rules)?;
-    let mut walk = points.walk(shard.cursor, shard.first_point);
-    for _ in shard.runs.start..run {
-        walk.next_point();
-    }
-    let values = walk.next_point().map(|(_, values)| values.to_vec()).ok_or(RunError::NotPlanned { run })?;
-    Ok(Planned { symbol, strategy, strategy_index: shard.strategy, values })
+    let input = ReplayInput::of(spec, shard, run).ok_or(RunError::NotPlanned { run })?;
+    Ok((shard.strategy, input))
 }
 
 /// One run in full.
 #[derive(Debug)]
 pub(crate) struct OneRun {
-    /// Its bars.
-    pub(crate) bars: Arc<Bars>,
-    /// Its metrics, trades and equity.
-    pub(crate) replay: Replay,
-    /// Its metrics over each segment of the windows that the spec has.
-    pub(crate) windows: Vec<(Window, Metrics)>,
-    symbol: Symbol,
-    strategy: String,
-    /// Values by name, and whether they are whole.
-    params: Vec<(String, f64, bool)>,
+    /// As a worker tells it.
+    pub(crate) reply: ReplayReply,
+    /// For each parameter whether it is whole.
+    whole: Vec<bool>,
 }
 
 impl OneRun {
-    /// Computes a run of a sweep: its symbol and strategy, and parameter values in the template's order. The bars are
-    /// read under the folder `root`.
-    ///
-    /// # Errors
-    ///
-    /// When the bars cannot be had, the engine refuses the rules, or the run fails.
-    pub(crate) fn compute(
-        spec: &ResolvedSpec,
-        symbol: &Symbol,
-        strategy: &StrategySpec,
-        values: &[f64],
-        root: &Path,
-    ) -> Result<Self, RunError> {
-        let bars = data::load(root, &spec.data, symbol)?;
-        Self::compute_over(Arc::new(bars), spec, symbol, strategy, values)
+    /// A run that a worker computed.
+    pub(crate) fn of_worker(reply: ReplayReply, input: &ReplayInput) -> Self {
+        Self { reply, whole: input.template.params().values().map(|parameter| parameter.whole).collect() }
     }
 
-    /// Computes a run over bars that are in memory already.
+    /// Computes a run over bars that are in memory. `digest` is theirs.
     ///
     /// # Errors
     ///
     /// When the engine refuses the rules, or the run fails.
-    pub(crate) fn compute_over(
-        bars: Arc<Bars>,
-        spec: &ResolvedSpec,
-        symbol: &Symbol,
-        strategy: &StrategySpec,
-        values: &[f64],
+    pub(crate) fn compute(
+        bars: &Arc<Bars>,
+        digest: &str,
+        batch: &BatchId,
+        run: u64,
+        input: &ReplayInput,
     ) -> Result<Self, RunError> {
-        let compiled = Strategy::new(&strategy.template, &spec.execution).map_err(RunError::Rules)?;
-        let mut columns = Columns::new(Arc::clone(&bars), COLUMNS_BYTES);
-        let replay = compiled.replay(&mut columns, values)?;
-        let windows = spec.validation.as_ref().map_or(Ok(Vec::new()), |validation| validation.windows(&bars))?;
-        let scored = windows.into_iter().map(|window| {
-            let metrics = compiled.run_window(&mut columns, values, window.bars.clone())?;
-            Ok((window, metrics))
-        });
-        let windows = scored.collect::<Result<_, RunFailure>>()?;
-        let parameters = strategy.template.params().iter().zip(values);
-        let params = parameters.map(|((name, parameter), value)| (name.clone(), *value, parameter.whole)).collect();
-        Ok(Self { bars, replay, windows, symbol: symbol.clone(), strategy: strategy.name.clone(), params })
+        let (version, batch_id) = (events::VERSION, batch.clone());
+        let request = ReplayRequest { version, batch_id, run, input: None, data_digest: None };
+        Ok(Self::of_worker(replay::reply(&request, input, bars, digest, HERE)?, input))
+    }
+
+    /// The worker that computed it; `None` if it was computed here.
+    pub(crate) fn worker(&self) -> Option<&str> {
+        Some(self.reply.worker.as_str()).filter(|worker| *worker != HERE)
+    }
+
+    /// A metric; `None` where it is undefined.
+    pub(crate) fn metric(&self, metric: Metric) -> Option<f64> {
+        self.reply.metrics.get(metric.name()).copied().flatten()
     }
 
     /// The run as JSON shows it.
     pub(crate) fn document(&self) -> Document<'_> {
-        let bars = &self.bars;
+        let ReplayReply { symbol, strategy, params, trades, dates, data_digest, engine_version, .. } = &self.reply;
+        let params = params.iter().zip(&self.whole);
         Document {
-            symbol: &self.symbol,
-            strategy: &self.strategy,
-            params: self.params.iter().map(|(name, value, whole)| (name.as_str(), number(*value, *whole))).collect(),
-            metrics: metric_values(&self.replay.metrics),
-            trades: trade_rows(bars, &self.replay.trades),
-            bars: bars.len(),
-            first_date: bars.date_label(0),
-            last_date: bars.date_label(bars.len() - 1),
-            data_digest: bars.digest(),
-            engine_version: jetsweep_engine::VERSION,
+            symbol,
+            strategy,
+            params: params.map(|((name, value), whole)| (name.as_str(), number(*value, *whole))).collect(),
+            metrics: metric_values(|metric| self.metric(metric)),
+            trades,
+            bars: dates.len(),
+            first_date: dates.first(),
+            last_date: dates.last(),
+            data_digest,
+            engine_version,
         }
     }
 
     /// The equity at each bar's close, as CSV: `date,equity`.
     pub(crate) fn equity_csv(&self) -> String {
-        let rows = self.replay.equity.iter().enumerate();
-        let rows = rows.map(|(t, equity)| format!("{},{equity}\n", self.bars.date_label(t)));
+        let rows = self.reply.dates.iter().zip(&self.reply.equity).map(|(date, equity)| format!("{date},{equity}\n"));
         std::iter::once("date,equity\n".to_owned()).chain(rows).collect()
     }
 }
 
 /// Every metric by name; counts are whole numbers, and what is undefined is null.
-pub(crate) fn metric_values(metrics: &Metrics) -> IndexMap<&'static str, Value> {
-    let value = |metric: Metric| match metrics.get(metric) {
+pub(crate) fn metric_values(of: impl Fn(Metric) -> Option<f64>) -> IndexMap<&'static str, Value> {
+    let value = |metric: Metric| match of(metric) {
         None => Value::Null,
         Some(value) => number(value, metric.kind() == Kind::Count),
     };
@@ -206,10 +167,10 @@ pub(crate) struct Document<'a> {
     strategy: &'a str,
     params: IndexMap<&'a str, Value>,
     metrics: IndexMap<&'static str, Value>,
-    trades: Vec<TradeRow>,
+    trades: &'a [TradeRow],
     bars: usize,
-    first_date: String,
-    last_date: String,
-    data_digest: String,
-    engine_version: &'static str,
+    first_date: Option<&'a String>,
+    last_date: Option<&'a String>,
+    data_digest: &'a str,
+    engine_version: &'a str,
 }

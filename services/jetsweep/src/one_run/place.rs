@@ -11,6 +11,7 @@ use crate::failure::{Failure, OrFail};
 use crate::local::{Batches, StateDir};
 
 /// Where the bars of a batch are.
+#[derive(Debug, Clone)]
 pub(crate) struct DataPlace {
     /// Folder that the source is relative to.
     pub(crate) root: PathBuf,
@@ -27,21 +28,33 @@ impl DataPlace {
         data: &DataRef,
         doing: &str,
     ) -> Result<Self, Failure> {
-        let configured = || app.config.data.root.clone();
-        let mut place = Self { root: PathBuf::new(), data: data.clone() };
-        match given.data.as_deref() {
+        let known = Self::known(given, app, batch, data, doing)?;
+        Ok(known.unwrap_or_else(|| Self { root: app.config.data.root.clone(), data: data.clone() }))
+    }
+
+    /// Where `--data` says; else where the batch was started; `None` if that was not here.
+    pub(crate) fn known(
+        given: &DataArgs,
+        app: &App,
+        batch: &BatchId,
+        data: &DataRef,
+        doing: &str,
+    ) -> Result<Option<Self>, Failure> {
+        let at = |root: PathBuf| Self { root, data: data.clone() };
+        let place = match given.data.as_deref() {
             Some(pattern) if pattern.contains("{symbol}") => {
                 let (folder, source) = split_source(pattern);
-                place.root = folder.unwrap_or_else(configured);
+                let mut place = at(folder.unwrap_or_else(|| app.config.data.root.clone()));
                 place.data.source = source;
+                Some(place)
             }
-            Some(folder) => place.root = PathBuf::from(folder),
+            Some(folder) => Some(at(PathBuf::from(folder))),
             None => {
                 let state = StateDir::at(&app.config.state_dir);
                 let record = Batches::of(&state).find(batch).or_broken(|| doing)?;
-                place.root = record.map_or_else(configured, |record| record.data_root);
+                record.map(|record| at(record.data_root))
             }
-        }
+        };
         Ok(place)
     }
 }

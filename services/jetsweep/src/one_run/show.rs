@@ -2,9 +2,9 @@
 
 use std::io::{self, Write};
 
-use jetsweep_engine::bars::Bars;
 use jetsweep_engine::metrics::{Kind, Metric};
-use jetsweep_engine::simulation::{ExitReason, Side, Trade};
+use jetsweep_engine::simulation::{ExitReason, Side};
+use jetsweep_shared::events::TradeRow;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -23,9 +23,10 @@ impl Show<'_> {
     pub(crate) fn write(&self, out: &mut dyn Write, look: Look) -> io::Result<()> {
         let Show(run) = self;
         writeln!(out, "{}", look.bold(&self.title()))?;
-        let bars = &run.bars;
-        let span = format!("{} to {}", bars.date_label(0), bars.date_label(bars.len() - 1));
-        writeln!(out, "{span}, {}\n", counted(bars.len() as u64, "bar"))?;
+        let dates = &run.reply.dates;
+        if let (Some(first), Some(last)) = (dates.first(), dates.last()) {
+            writeln!(out, "{first} to {last}, {}\n", counted(dates.len() as u64, "bar"))?;
+        }
         writeln!(out, "{}\n", self.metrics(look))?;
         self.trades(out, look)
     }
@@ -33,8 +34,8 @@ impl Show<'_> {
     /// `AAPL sma_cross fast=10 slow=30`.
     fn title(&self) -> String {
         let Show(run) = self;
-        let params = run.params.iter().map(|(name, value, _)| format!(" {name}={value}"));
-        params.fold(format!("{} {}", run.symbol, run.strategy), |title, param| title + &param)
+        let params = run.reply.params.iter().map(|(name, value)| format!(" {name}={value}"));
+        params.fold(format!("{} {}", run.reply.symbol, run.reply.strategy), |title, param| title + &param)
     }
 
     /// All metrics, in two columns read downwards.
@@ -42,7 +43,7 @@ impl Show<'_> {
         let Show(run) = self;
         let columns = [("metric", Align::Left), ("value", Align::Right)];
         let mut table = Table::new(look, columns.into_iter().chain(columns));
-        let text = |metric: &Metric| [metric.name().to_owned(), metric_text(*metric, run.replay.metrics.get(*metric))];
+        let text = |metric: &Metric| [metric.name().to_owned(), metric_text(*metric, run.metric(*metric))];
         let half = Metric::ALL.len().div_ceil(2);
         let (left, right) = Metric::ALL.split_at(half);
         for (index, metric) in left.iter().enumerate() {
@@ -54,7 +55,7 @@ impl Show<'_> {
 
     fn trades(&self, out: &mut dyn Write, look: Look) -> io::Result<()> {
         let Show(run) = self;
-        let trades = &run.replay.trades;
+        let trades = &run.reply.trades;
         if trades.is_empty() {
             return writeln!(out, "no trades");
         }
@@ -65,7 +66,7 @@ impl Show<'_> {
         for (index, trade) in trades.iter().enumerate() {
             let is_shown = !is_long || index < TRADES_AT_EACH_END || index >= first_of_the_last;
             if is_shown {
-                table.row(columns.iter().map(|column| (column.text)(&run.bars, index, trade)));
+                table.row(columns.iter().map(|column| (column.text)(index, trade)));
             } else if index == TRADES_AT_EACH_END {
                 table.row(columns.iter().map(|_| "..."));
             }
@@ -85,37 +86,37 @@ struct TradeColumn {
     name: &'static str,
     align: Align,
     /// Whether it says anything about these trades.
-    is_shown: fn(&[Trade]) -> bool,
-    text: fn(&Bars, usize, &Trade) -> String,
+    is_shown: fn(&[TradeRow]) -> bool,
+    text: fn(usize, &TradeRow) -> String,
 }
 
 impl TradeColumn {
-    const fn new(name: &'static str, align: Align, text: fn(&Bars, usize, &Trade) -> String) -> Self {
+    const fn new(name: &'static str, align: Align, text: fn(usize, &TradeRow) -> String) -> Self {
         Self { name, align, is_shown: |_| true, text }
     }
 }
 
 const TRADE_COLUMNS: [TradeColumn; 11] = [
-    TradeColumn::new("trade", Align::Right, |_, index, _| (index + 1).to_string()),
+    TradeColumn::new("trade", Align::Right, |index, _| (index + 1).to_string()),
     TradeColumn {
         is_shown: |trades| trades.iter().any(|trade| trade.side == Side::Short),
-        ..TradeColumn::new("side", Align::Left, |_, _, trade| word(&trade.side))
+        ..TradeColumn::new("side", Align::Left, |_, trade| word(&trade.side))
     },
-    TradeColumn::new("entry", Align::Left, |bars, _, trade| bars.date_label(trade.entry_bar)),
-    TradeColumn::new("price", Align::Right, |_, _, trade| price(trade.entry_price)),
-    TradeColumn::new("exit", Align::Left, |bars, _, trade| match trade.open {
+    TradeColumn::new("entry", Align::Left, |_, trade| trade.entry_date.clone()),
+    TradeColumn::new("price", Align::Right, |_, trade| price(trade.entry_price)),
+    TradeColumn::new("exit", Align::Left, |_, trade| match trade.open {
         true => "open".to_owned(),
-        false => bars.date_label(trade.exit_bar),
+        false => trade.exit_date.clone(),
     }),
-    TradeColumn::new("price", Align::Right, |_, _, trade| price(trade.exit_price)),
+    TradeColumn::new("price", Align::Right, |_, trade| price(trade.exit_price)),
     TradeColumn {
         is_shown: |trades| trades.iter().any(|trade| !matches!(trade.exit_reason, ExitReason::Rule | ExitReason::End)),
-        ..TradeColumn::new("by", Align::Left, |_, _, trade| word(&trade.exit_reason))
+        ..TradeColumn::new("by", Align::Left, |_, trade| word(&trade.exit_reason))
     },
-    TradeColumn::new("size", Align::Right, |_, _, trade| size(trade.size)),
-    TradeColumn::new("pnl", Align::Right, |_, _, trade| money(trade.pnl)),
-    TradeColumn::new("return", Align::Right, |_, _, trade| percent(trade.return_)),
-    TradeColumn::new("bars", Align::Right, |_, _, trade| (trade.exit_bar - trade.entry_bar).to_string()),
+    TradeColumn::new("size", Align::Right, |_, trade| size(trade.size)),
+    TradeColumn::new("pnl", Align::Right, |_, trade| money(trade.pnl)),
+    TradeColumn::new("return", Align::Right, |_, trade| percent(trade.return_)),
+    TradeColumn::new("bars", Align::Right, |_, trade| trade.bars_held.to_string()),
 ];
 
 /// The word that JSON has for it.

@@ -84,6 +84,10 @@ async fn a_sweep_is_submitted_followed_and_asked_for() {
     assert!(refused.contains("Referenced column \"x\" not found"), "{refused}");
     let args = ["replay", "b1", "--sample", "10", "--data", data.to_str().unwrap(), "--output", "quiet"];
     assert_eq!(cluster.jetsweep(&args).ended(0), "10\n");
+    // Whoever has no bars leaves it to a worker.
+    assert_eq!(cluster.jetsweep(&["replay", "b1", "--sample", "10", "--output", "quiet"]).ended(0), "10\n");
+    let replayed = cluster.jetsweep(&["replay", "b1", "3", "--output", "json"]).json();
+    assert_eq!((&replayed["identical"], replayed["worker"].is_string()), (&Value::Bool(true), true), "{replayed}");
     let summary = cluster.jetsweep(&["summary", "b1", "--output", "json"]).json();
 
     // The file says the same as the service did.

@@ -4,7 +4,11 @@ use std::fs::File;
 use std::sync::Arc;
 
 use async_nats::service::NATS_SERVICE_ERROR_CODE;
+use jetsweep_engine::backtest::Strategy;
 use jetsweep_engine::bars::Bars;
+use jetsweep_engine::columns::Columns;
+use jetsweep_engine::metrics::Metric;
+use jetsweep_engine::validation::{Holdout, Split, Validation};
 use jetsweep_shared::events::{self, Begin, ErrorReply, ReplayInput, ReplayReply, ReplayRequest};
 use jetsweep_shared::ids::Priority;
 use jetsweep_shared::plan::{Plan, StrategyPlan};
@@ -83,7 +87,8 @@ async fn a_run_is_replayed_by_any_worker_that_is_asked() {
     assert_eq!(by_number, by_input);
 
     let bars = Arc::new(Bars::read_csv(File::open(sample_data().join("SPY.csv")).unwrap(), "SPY.csv").unwrap());
-    let computed = jetsweep_worker::replay::compute(&bars, &input).unwrap().unwrap();
+    let strategy = Strategy::new(&input.template, &input.execution).unwrap();
+    let computed = strategy.replay(&mut Columns::new(Arc::clone(&bars), 0), &input.values).unwrap();
     let digest = bars.digest();
     assert_eq!((by_number.symbol.as_str(), by_number.strategy.as_str()), ("SPY", "sma_cross"));
     assert_eq!(by_number.params.values().copied().collect::<Vec<_>>(), [20.0, 80.0]);
@@ -92,11 +97,31 @@ async fn a_run_is_replayed_by_any_worker_that_is_asked() {
     assert_eq!(bits(&by_number.equity), bits(&computed.equity));
     assert_eq!(by_number.dates.len(), bars.len());
     assert!(by_number.dates.last().unwrap().starts_with("20"), "{:?}", by_number.dates.last());
-    assert_eq!(by_number.trades, jetsweep_worker::replay::trade_rows(&bars, &computed.trades));
     assert!(by_number.trades.len() > 10);
+    assert_eq!(by_number.trades.len(), computed.trades.len());
+    for (told, trade) in by_number.trades.iter().zip(&computed.trades) {
+        assert_eq!((told.entry_bar, told.exit_bar, told.open), (trade.entry_bar, trade.exit_bar, trade.open));
+        assert_eq!(
+            (&told.entry_date, &told.exit_date),
+            (&bars.date_label(trade.entry_bar), &bars.date_label(trade.exit_bar))
+        );
+        assert_eq!(bits(&[told.pnl, told.return_, told.size]), bits(&[trade.pnl, trade.return_, trade.size]));
+    }
     for (name, value) in &by_number.metrics {
-        let metric = jetsweep_engine::metrics::Metric::from_name(name).unwrap();
+        let metric = Metric::from_name(name).unwrap();
         assert_eq!(value.map(f64::to_bits), computed.metrics.get(metric).map(f64::to_bits), "{name}");
+    }
+
+    // Windows are scored by themselves.
+    let validation = Validation { split: Split::Holdout(Holdout::Percent(20.0)), purge: 0 };
+    let windows = validation.windows(&bars).unwrap();
+    let with_windows = ReplayInput { validation: Some(validation), ..input.clone() };
+    let scored = ask(&world, &ReplayRequest { input: Some(with_windows), ..request(run) }).await.unwrap();
+    assert_eq!((scored.windows.len(), windows.len(), &scored.metrics), (2, 2, &by_number.metrics));
+    for (scored, window) in scored.windows.iter().zip(windows) {
+        let metrics = strategy.run_window(&mut Columns::new(Arc::clone(&bars), 0), &input.values, window.bars).unwrap();
+        assert_eq!((scored.window, scored.segment), (window.number, window.segment));
+        assert_eq!(scored.metrics["total_return"], metrics.get(Metric::TotalReturn));
     }
 
     let reply = refusal(ask(&world, &request(run + 1)).await);
