@@ -1,7 +1,7 @@
 //! Figures: how fast the bridge is beside what the server can do, and what becomes of a huge batch. Not part of the
 //! usual tests: `scripts/bench-mlflow` runs them and prints what they measured.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};

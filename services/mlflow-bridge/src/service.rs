@@ -40,7 +40,7 @@ const REDELIVERY: [Duration; 4] =
     [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(30), Duration::from_secs(120)];
 /// How often the server is told that a message is being worked on: a third of the consumer's ack wait.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
-/// How long the consumer may stand still, while MLflow is there, before a batch is completed nevertheless.
+/// How long nothing may be logged, while MLflow is there, before a batch is completed nevertheless.
 const LONGEST_STANDSTILL: Duration = Duration::from_secs(30);
 /// How often it is looked whether the consumer has come past the end of a batch.
 const LOOK_AT_CONSUMER: Duration = Duration::from_millis(250);
@@ -522,16 +522,17 @@ impl Bridge {
         let stream = self.bus.jetstream.get_stream(self.bus.names.results_stream()).await;
         let end = stream.map_err(|error| error.to_string())?.cached_info().state.last_sequence;
         let mut consumer = self.consumer().await?;
-        let mut last = (u64::MAX, usize::MAX);
+        let mut last = (u64::MAX, usize::MAX, 0);
         let mut moved = Instant::now();
         loop {
             let info = consumer.info().await.map_err(|error| error.to_string())?;
-            let left = (info.num_pending, info.num_ack_pending);
-            if left == (0, 0) || info.ack_floor.stream_sequence >= end {
+            let is_idle = info.num_pending == 0 && info.num_ack_pending == 0;
+            if is_idle || info.ack_floor.stream_sequence >= end {
                 return Ok(());
             }
-            if left != last {
-                (last, moved) = (left, Instant::now());
+            let now = (info.num_pending, info.num_ack_pending, self.context.mlflow.metrics().runs_logged.get());
+            if now != last {
+                (last, moved) = (now, Instant::now());
             } else if moved.elapsed() > LONGEST_STANDSTILL && !self.context.mlflow.is_away() {
                 return Ok(());
             }

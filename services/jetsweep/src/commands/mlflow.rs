@@ -103,8 +103,12 @@ impl Report for BridgeReport {
             table.row([status.batch_id.to_string(), state.to_owned()].into_iter().chain(counts));
         }
         writeln!(out, "{table}")?;
-        let problems = self.batches.iter().filter_map(|status| Some((&status.batch_id, status.problem.as_ref()?)));
-        problems.into_iter().try_for_each(|(batch, problem)| writeln!(out, "{batch} is not completed: {problem}"))
+        for status in &self.batches {
+            if let Some(problem) = &status.problem {
+                writeln!(out, "{} is not completed: {problem}", status.batch_id)?;
+            }
+        }
+        Ok(())
     }
 
     fn json(&self, out: &mut dyn Write) -> io::Result<()> {

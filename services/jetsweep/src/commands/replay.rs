@@ -154,7 +154,7 @@ impl Replayer {
                 let input_sent = Some(input.clone());
                 let request = ReplayRequest { version, batch_id, run, input: input_sent, data_digest: None };
                 match replay::replay(bus, &request).await {
-                    Ok(reply) => Ok(OneRun::of_worker(reply, &input)),
+                    Ok(reply) => Ok(OneRun::new(reply, &input)),
                     Err(error @ ServiceError::Refused(_)) if !error.is_passing() => {
                         Err(Failure::bad_input(&*doing, error))
                     }

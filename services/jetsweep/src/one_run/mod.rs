@@ -86,8 +86,8 @@ pub(crate) struct OneRun {
 }
 
 impl OneRun {
-    /// A run that a worker computed.
-    pub(crate) fn of_worker(reply: ReplayReply, input: &ReplayInput) -> Self {
+    /// A run that somebody computed from `input`.
+    pub(crate) fn new(reply: ReplayReply, input: &ReplayInput) -> Self {
         Self { reply, whole: input.template.params().values().map(|parameter| parameter.whole).collect() }
     }
 
@@ -105,7 +105,7 @@ impl OneRun {
     ) -> Result<Self, RunError> {
         let (version, batch_id) = (events::VERSION, batch.clone());
         let request = ReplayRequest { version, batch_id, run, input: None, data_digest: None };
-        Ok(Self::of_worker(replay::reply(&request, input, bars, digest, HERE)?, input))
+        Ok(Self::new(replay::reply(&request, input, bars, digest, HERE)?, input))
     }
 
     /// The worker that computed it; `None` if it was computed here.
