@@ -42,7 +42,7 @@ pub(crate) async fn execute(args: ReplayArgs, app: &App) -> Answer {
     let begin = results.plan(&batch, &doing).await?;
     let computer = match (&results, DataPlace::known(&args.data, app, &batch, &begin.spec.data, &doing)?) {
         // Whoever looks from afar has no bars; workers have those that the rows were computed from.
-        (Results::Service(services), None) => Computer::Workers(services.bus.clone()),
+        (Results::Service(services), None) => Computer::Workers(Box::new(services.bus.clone())),
         (Results::File(_), None) => Computer::here(DataPlace::find(&args.data, app, &batch, &begin.spec.data, &doing)?),
         (_, Some(place)) => Computer::here(place),
     };
@@ -129,7 +129,7 @@ enum Computer {
         loaded: Option<(Symbol, Arc<Bars>, String)>,
     },
     /// Any worker that answers.
-    Workers(Bus),
+    Workers(Box<Bus>),
 }
 
 impl Computer {
