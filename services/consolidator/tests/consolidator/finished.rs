@@ -254,10 +254,17 @@ async fn results_leave_the_log_when_they_may_and_rows_stay() {
     consolidator.stop().await;
 
     let path = setting.database();
-    let before = contents(&path);
+    // The consolidator was stopped before or after it read the `purged` event it had itself stored.
+    let without_position = |path: &Path| {
+        let (position, rest): (Vec<_>, Vec<_>) =
+            contents(path).into_iter().partition(|row| row.contains("\"position\""));
+        assert_eq!(position.len(), 1);
+        rest
+    };
+    let before = without_position(&path);
     let rebuilt = rebuild(&config, CancellationToken::new()).await.unwrap();
     assert_eq!((rebuilt.kept, rebuilt.batches), (vec!["old".to_owned()], 1));
-    assert_eq!(contents(&path), before);
+    assert_eq!(without_position(&path), before);
     // Without the old database its rows are lost, and the batch that runs is not.
     std::fs::remove_file(&path).unwrap();
     let consolidator = crate::support::Running::start(config);
