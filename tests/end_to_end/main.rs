@@ -16,4 +16,5 @@ mod security;
 mod sql;
 mod support;
 mod topology;
+mod versions;
 mod windows;

@@ -217,7 +217,8 @@ async fn the_permissions_of_the_roles_are_enough_for_all_that_they_do() {
         &["dead", "list"],
         &["doctor"],
     ] {
-        secured.jetsweep("client", command).done().await.with_code(0);
+        let said = secured.jetsweep("client", command).done().await.with_code(0).stderr;
+        assert!(!said.contains("ermissions"), "{command:?}: {said}");
     }
     for service in services {
         let log = ended(service).await;
