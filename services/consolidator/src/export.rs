@@ -111,7 +111,11 @@ fn to_file(connection: &Connection, batch: &BatchId, format: Format, path: &Path
         Format::Json => (select_as_text(batch), "FORMAT json, ARRAY true"),
         Format::JsonLines => (select_as_text(batch), "FORMAT json"),
         Format::Parquet => {
-            let rows = format!("SELECT * FROM backtest_results WHERE batch_id = '{batch}' ORDER BY run");
+            // As lists: other readers cannot make out which rows an array is absent from.
+            let rows = format!(
+                "SELECT * REPLACE (block_returns::DOUBLE[] AS block_returns, block_squares::DOUBLE[] AS block_squares)
+                 FROM backtest_results WHERE batch_id = '{batch}' ORDER BY run"
+            );
             (rows, "FORMAT parquet, COMPRESSION zstd")
         }
     };
