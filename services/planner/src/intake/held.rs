@@ -7,6 +7,10 @@ use bytes::Bytes;
 use jetsweep_shared::bus::{Bus, BusError, with_jitter};
 use tokio::task::JoinHandle;
 
+/// Delay before a message that was handed back is given to somebody: by then the server has heard that this planner asks for
+/// no more. It would else be sent to an inbox that is closed, and stay there for an ack wait.
+const HAND_BACK_DELAY: Duration = Duration::from_millis(100);
+
 /// Longest wait for the server's word that a message was handed back.
 const HAND_BACK_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -77,7 +81,7 @@ impl HeldPlan {
     /// Gives it back, for another planner to take at once.
     pub(crate) async fn hand_back(self) {
         self.signs_of_life.abort();
-        let request = Request::new().payload(Bytes::from_static(b"-NAK")).timeout(Some(HAND_BACK_TIMEOUT));
+        let request = Request::new().payload(nak(HAND_BACK_DELAY)).timeout(Some(HAND_BACK_TIMEOUT));
         // Without an answer the message is given away after its ack wait: later, but not lost.
         if let Err(error) = self.bus.client.send_request(self.reply.clone(), request).await {
             tracing::debug!(subject = self.subject(), %error, "handing back a plan was not confirmed");
@@ -87,11 +91,15 @@ impl HeldPlan {
     /// Gives it back, to be taken up again, here or elsewhere, after about `pause`.
     pub(crate) async fn retry_later(self, pause: Duration) {
         self.signs_of_life.abort();
-        let nak = format!("-NAK {{\"delay\": {}}}", with_jitter(pause).as_nanos());
-        if let Err(error) = self.bus.client.publish(self.reply.clone(), nak.into()).await {
+        if let Err(error) = self.bus.client.publish(self.reply.clone(), nak(with_jitter(pause))).await {
             tracing::debug!(subject = self.subject(), %error, "putting off a plan failed");
         }
     }
+}
+
+/// What asks the server to deliver a message again after a delay.
+fn nak(delay: Duration) -> Bytes {
+    format!("-NAK {{\"delay\": {}}}", delay.as_nanos()).into()
 }
 
 impl Drop for HeldPlan {

@@ -141,3 +141,25 @@ async fn runs_not_reached_before_the_deadline_time_out() {
     assert_eq!((failed.code.as_str(), failed.runs), ("timeout", job(0).runs));
     worker.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_takes_too_long_fails_and_the_others_go_on() {
+    let mut world = World::new().await;
+    // Asked for the first time after more bars than one column of this symbol has: what finds its columns is done by then.
+    world.config.worker.run_deadline_seconds = 0;
+    // In a child first: it must be there, delivered once, before the worker is.
+    world.submit_redelivered(&job(1)).await;
+    world.submit(&job(0)).await;
+    let worker = world.worker();
+    for job in [job(0), job(1)] {
+        let result = world.result(&job).await;
+        let failed: u32 = result.failed.iter().map(|failed| failed.runs.count).sum();
+        assert!(0 < failed && failed < job.runs.count, "{:?}", result.failed);
+        for failure in &result.failed {
+            assert_eq!(failure.code, "timeout");
+            assert!(failure.message.contains("worker.run_deadline_seconds"), "{}", failure.message);
+        }
+    }
+    let summary = worker.stop().await;
+    assert_eq!((summary.jobs_completed, summary.jobs_in_child, summary.jobs_dead), (2, 1, 0));
+}
