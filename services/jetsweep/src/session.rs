@@ -113,9 +113,19 @@ impl Session {
                 Some(server)
             }
         };
-        let bus = connect(&config, names).await?;
-        let tuning = Tuning::from(&config);
-        topology::ensure(&bus.jetstream, &bus.names, &tuning).await?;
+        let streams_made = async {
+            let bus = connect(&config, names).await?;
+            topology::ensure(&bus.jetstream, &bus.names, &Tuning::from(&config)).await?;
+            Ok::<_, SessionError>(bus)
+        };
+        let bus = match &server {
+            None => streams_made.await?,
+            // They are waited for while the server is started again, but not beyond.
+            Some(server) => tokio::select! {
+                made = streams_made => made?,
+                error = server.given_up() => return Err(SessionError::Server(error)),
+            },
+        };
 
         Ok(Self {
             bus,
