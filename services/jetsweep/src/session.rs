@@ -114,7 +114,7 @@ impl Session {
             }
         };
         let streams_made = async {
-            let bus = connect(&config, names).await?;
+            let bus = connect(&config, names, server.is_some()).await?;
             topology::ensure(&bus.jetstream, &bus.names, &Tuning::from(&config)).await?;
             Ok::<_, SessionError>(bus)
         };
@@ -257,8 +257,15 @@ fn told(ended: Ended) -> Result<(), SessionError> {
     service_error(ended).map_or(Ok(()), Err)
 }
 
-async fn connect(config: &Config, names: Names) -> Result<Bus, SessionError> {
-    let connecting = Bus::connect(&config.nats, "jetsweep-run", names);
+/// Connects to the server, which is waited for if it is the session's `own`: it is started again when it dies.
+async fn connect(config: &Config, names: Names, own: bool) -> Result<Bus, SessionError> {
+    const NAME: &str = "jetsweep-run";
+    let connecting = async {
+        match own {
+            true => Bus::connect_when_there(&config.nats, NAME, names).await,
+            false => Bus::connect(&config.nats, NAME, names).await,
+        }
+    };
     match tokio::time::timeout(CONNECT_LIMIT, connecting).await {
         Ok(bus) => Ok(bus?),
         Err(_) => Err(SessionError::NoAnswer { url: jetsweep_shared::config::redact_url(&config.nats.url) }),
