@@ -52,8 +52,8 @@ async fn a_worker_killed_between_result_and_ack_costs_nothing() {
 async fn a_child_that_is_killed_is_a_dead_letter_and_the_worker_lives() {
     let mut world = World::new().await;
     world.options = options(script("echo 'about to go' >&2; kill -9 $$"));
-    let worker = world.worker();
     world.submit_redelivered(&job(0)).await;
+    let worker = world.worker();
     let (code, message) = last_words(&world, &job(0)).await;
     assert_eq!(code, "child_died");
     assert!(message.contains("signal: 9") && message.ends_with("about to go"), "{message}");
@@ -68,8 +68,8 @@ async fn a_child_that_fails_or_answers_nonsense_is_a_dead_letter() {
     {
         let mut world = World::new().await;
         world.options = options(script(child));
-        let worker = world.worker();
         world.submit_redelivered(&job(0)).await;
+        let worker = world.worker();
         let (code, message) = last_words(&world, &job(0)).await;
         assert_eq!(code, "child_died");
         assert!(message.contains(words), "{message}");
@@ -82,8 +82,8 @@ async fn a_child_that_takes_too_much_memory_dies_alone() {
     let mut world = World::new().await;
     // Less than the program itself takes.
     world.config.worker.child_memory_bytes = 1 << 20;
-    let worker = world.worker();
     world.submit_redelivered(&job(0)).await;
+    let worker = world.worker();
     let (code, message) = last_words(&world, &job(0)).await;
     assert_eq!(code, "child_died");
     assert!(message.contains("memory allocation of"), "{message}");
@@ -95,8 +95,8 @@ async fn a_child_that_does_not_end_is_killed_at_its_deadline() {
     let mut world = World::new().await;
     world.config.worker.job_deadline_seconds = 1;
     world.options = options(script("exec sleep 600"));
-    let worker = world.worker();
     world.submit_redelivered(&job(0)).await;
+    let worker = world.worker();
     let (code, message) = last_words(&world, &job(0)).await;
     assert_eq!(code, "timeout");
     assert!(message.contains("was killed"), "{message}");
@@ -107,8 +107,8 @@ async fn a_child_that_does_not_end_is_killed_at_its_deadline() {
 async fn a_child_that_is_asked_to_end_says_nothing_about_its_job() {
     let mut world = World::new().await;
     world.options = options(script("kill -TERM $$"));
-    let worker = world.worker();
     world.submit_redelivered(&job(0)).await;
+    let worker = world.worker();
     counted(&worker, "the job to be put off", |summary| summary.jobs_retried > 0).await;
     let summary = worker.stop().await;
     assert_eq!(summary.jobs_dead, 0);
@@ -123,8 +123,8 @@ async fn shutting_down_kills_the_child_and_hands_the_job_back() {
     let mut world = World::new().await;
     world.options = options(script(&format!("echo $$ > {0}.new; mv {0}.new {0}; exec sleep 600", pid_file.display())));
     world.config.worker.drain_seconds = 0;
-    let worker = world.worker();
     world.submit_redelivered(&job(0)).await;
+    let worker = world.worker();
     let pid = eventually("the child to start", async || std::fs::read_to_string(&pid_file).ok()).await;
     let summary = worker.stop().await;
     assert_eq!((summary.jobs_given_back, summary.jobs_dead), (1, 0));

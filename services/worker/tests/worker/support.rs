@@ -80,7 +80,8 @@ impl World {
         batch.next().await.expect("a job").unwrap()
     }
 
-    /// Queues a job that was delivered once and handed back, so that workers take it for a poisonous one.
+    /// Queues a job that was delivered once and handed back, so that workers take it for a poisonous one. No worker may run
+    /// yet: it could be the first to take the job.
     pub(crate) async fn submit_redelivered(&self, job: &Job) {
         self.submit(job).await;
         self.deliver(job.priority).await.ack_with(AckKind::Nak(None)).await.unwrap();
