@@ -117,8 +117,11 @@ struct ApiError {
     description: String,
 }
 
+#[derive(Debug, thiserror::Error)]
 enum PublishFailure {
+    #[error("{0}")]
     NotNow(String),
+    #[error("{reason}")]
     Refused { code: u64, reason: String },
 }
 
@@ -174,7 +177,7 @@ impl Bus {
     /// [`BusError::Connect`].
     pub async fn connect_when_there(config: &NatsConfig, name: &str, names: Names) -> Result<Self, BusError> {
         let is_away = |error: &BusError| matches!(error, BusError::NoServer { .. });
-        patiently("connect to NATS", is_away, || Self::connect(config, name, names.clone())).await
+        patiently("connect to NATS", name, is_away, || Self::connect(config, name, names.clone())).await
     }
 
     /// Publishes a message and waits until a stream has stored it, trying again as long as that can help.
@@ -194,29 +197,8 @@ impl Bus {
         headers: HeaderMap,
         payload: Bytes,
     ) -> Result<Stored, BusError> {
-        let mut pause = FIRST_PAUSE;
-        let mut told = false;
-        loop {
-            match self.try_publish(subject, headers.clone(), payload.clone()).await {
-                Ok(stored) => {
-                    if told {
-                        tracing::info!(subject, "published after waiting");
-                    }
-                    return Ok(stored);
-                }
-                Err(PublishFailure::Refused { reason, .. }) => {
-                    return Err(BusError::Refused { subject: subject.to_owned(), reason });
-                }
-                Err(PublishFailure::NotNow(reason)) => {
-                    if !told {
-                        tracing::warn!(subject, reason, "cannot publish now, waiting");
-                        told = true;
-                    }
-                    tokio::time::sleep(with_jitter(pause)).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                }
-            }
-        }
+        let published = self.publish_patiently(subject, headers, payload).await;
+        published.map_err(|failure| BusError::Refused { subject: subject.to_owned(), reason: failure.to_string() })
     }
 
     /// Publishes a message that must be the only one of its subject. A second one is not stored.
@@ -234,25 +216,26 @@ impl Bus {
         payload: Bytes,
     ) -> Result<Creation, BusError> {
         headers.insert(async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
-        let mut pause = FIRST_PAUSE;
-        loop {
-            match self.try_publish(subject, headers.clone(), payload.clone()).await {
-                Ok(Stored { duplicate: false, .. }) => return Ok(Creation::Created),
-                Ok(Stored { duplicate: true, .. }) => return Ok(Creation::Existed),
-                Err(PublishFailure::Refused {
-                    code: code::WRONG_LAST_SEQUENCE | code::WRONG_LAST_SEQUENCE_CONSTANT,
-                    ..
-                }) => return Ok(Creation::Existed),
-                Err(PublishFailure::Refused { reason, .. }) => {
-                    return Err(BusError::Refused { subject: subject.to_owned(), reason });
-                }
-                Err(PublishFailure::NotNow(reason)) => {
-                    tracing::warn!(subject, reason, "cannot publish now, waiting");
-                    tokio::time::sleep(with_jitter(pause)).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                }
-            }
+        match self.publish_patiently(subject, headers, payload).await {
+            Ok(Stored { duplicate: false, .. }) => Ok(Creation::Created),
+            Ok(Stored { duplicate: true, .. }) => Ok(Creation::Existed),
+            Err(PublishFailure::Refused {
+                code: code::WRONG_LAST_SEQUENCE | code::WRONG_LAST_SEQUENCE_CONSTANT,
+                ..
+            }) => Ok(Creation::Existed),
+            Err(failure) => Err(BusError::Refused { subject: subject.to_owned(), reason: failure.to_string() }),
         }
+    }
+
+    /// Tries to publish until that succeeds or is refused for good.
+    async fn publish_patiently(
+        &self,
+        subject: &str,
+        headers: HeaderMap,
+        payload: Bytes,
+    ) -> Result<Stored, PublishFailure> {
+        let passes = |failure: &PublishFailure| matches!(failure, PublishFailure::NotNow(_));
+        patiently("publish", subject, passes, || self.try_publish(subject, headers.clone(), payload.clone())).await
     }
 
     async fn try_publish(&self, subject: &str, headers: HeaderMap, payload: Bytes) -> Result<Stored, PublishFailure> {
@@ -331,17 +314,19 @@ impl Bus {
     /// None of those of [`Bus::batches`].
     pub async fn batches_in_place(&self) -> Result<kv::Store, BusError> {
         let passes = |error: &BusError| matches!(error, BusError::Read { .. });
-        patiently("open the bucket of batches", passes, || self.batches()).await
+        patiently("open a bucket", &self.names.batches_bucket(), passes, || self.batches()).await
     }
 }
 
-/// Makes attempts until one succeeds or fails in a way that does not pass, with a log line when the waiting begins: for
-/// what a server does once it is there, and does not while it is being started again. `doing` completes "cannot".
+/// Makes attempts until one succeeds or fails in a way that does not pass, with a log line when the waiting begins and when
+/// it is over: for what a server does once it is there, and does not while it is being started again. `doing` completes
+/// "cannot", `what` is done something to.
 ///
 /// # Errors
 /// The first that does not pass.
 pub async fn patiently<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>>(
     doing: &str,
+    what: &str,
     passes: impl Fn(&E) -> bool,
     mut attempt: impl FnMut() -> F,
 ) -> Result<T, E> {
@@ -351,12 +336,17 @@ pub async fn patiently<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>
         match attempt().await {
             Err(error) if passes(&error) => {
                 if !std::mem::replace(&mut told, true) {
-                    tracing::warn!(%error, "cannot {doing} now, waiting");
+                    tracing::warn!(what, %error, "cannot {doing} now, waiting");
                 }
                 tokio::time::sleep(with_jitter(pause)).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
-            outcome => return outcome,
+            outcome => {
+                if told && outcome.is_ok() {
+                    tracing::info!(what, "could {doing} after waiting");
+                }
+                return outcome;
+            }
         }
     }
 }

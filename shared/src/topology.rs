@@ -217,7 +217,7 @@ async fn put_stream(context: &Context, config: stream::Config) -> Result<(), Cre
         CreateStreamErrorKind::JetStream(refusal) => PASSING.contains(&refusal.error_code()),
         _ => false,
     };
-    patiently(&format!("put stream {} in place", config.name), passes, || async {
+    patiently("put a stream in place", &config.name, passes, || async {
         if context.get_stream(&config.name).await.is_ok_and(|found| agrees(&found.cached_info().config, &config)) {
             return Ok(());
         }
@@ -233,7 +233,7 @@ async fn put_consumer(context: &Context, stream: &str, config: consumer::pull::C
         _ => false,
     };
     let name = config.durable_name.as_deref().unwrap_or_default();
-    patiently(&format!("put consumer {name} of stream {stream} in place"), passes, || async {
+    patiently("put a consumer in place", name, passes, || async {
         let found: Result<PullConsumer, _> = context.get_consumer_from_stream(name, stream).await;
         if found.is_ok_and(|found| agrees(&found.cached_info().config, &config.clone().into_consumer_config())) {
             return Ok(());

@@ -1,7 +1,6 @@
 //! Arithmetic and comparisons over whole columns.
 
-use std::sync::Arc;
-
+use super::Column;
 use crate::expr::{BinaryOp, Comparison, UnaryOp};
 use crate::mask::{Mask, WORD_BITS};
 use crate::simd::{self, Words};
@@ -31,16 +30,16 @@ impl<'a> Source<'a> {
 }
 
 /// `op` of every value.
-pub(super) fn unary(op: UnaryOp, column: &[f64]) -> Arc<[f64]> {
+pub(super) fn unary(op: UnaryOp, column: &[f64]) -> Column {
     match op {
-        UnaryOp::Negate => column.iter().map(|x| -x).collect(),
-        UnaryOp::Abs => column.iter().map(|x| x.abs()).collect(),
-        UnaryOp::Log => column.iter().map(|&x| op.apply(x)).collect(),
+        UnaryOp::Negate => each(column, |x| -x),
+        UnaryOp::Abs => each(column, f64::abs),
+        UnaryOp::Log => each(column, |x| op.apply(x)),
     }
 }
 
 /// `op` of every pair of values. At least one operand is a column; two columns have equal lengths.
-pub(super) fn binary(op: BinaryOp, a: Source<'_>, b: Source<'_>) -> Arc<[f64]> {
+pub(super) fn binary(op: BinaryOp, a: Source<'_>, b: Source<'_>) -> Column {
     // One closure for each operation, so that each becomes a loop of its own that the compiler can vectorise.
     match op {
         BinaryOp::Add => zip(a, b, |a, b| a + b),
@@ -52,11 +51,19 @@ pub(super) fn binary(op: BinaryOp, a: Source<'_>, b: Source<'_>) -> Arc<[f64]> {
     }
 }
 
-fn zip(a: Source<'_>, b: Source<'_>, op: impl Fn(f64, f64) -> f64) -> Arc<[f64]> {
+fn each(column: &[f64], op: impl Fn(f64) -> f64) -> Column {
+    Column::written(column.len(), |output| {
+        output.iter_mut().zip(column).for_each(|(place, &x)| *place = op(x));
+    })
+}
+
+fn zip(a: Source<'_>, b: Source<'_>, op: impl Fn(f64, f64) -> f64) -> Column {
     match (a, b) {
-        (Source::Column(a), Source::Column(b)) => a.iter().zip(b).map(|(&a, &b)| op(a, b)).collect(),
-        (Source::Column(a), Source::Number(b)) => a.iter().map(|&a| op(a, b)).collect(),
-        (Source::Number(a), Source::Column(b)) => b.iter().map(|&b| op(a, b)).collect(),
+        (Source::Column(a), Source::Column(b)) => Column::written(a.len(), |output| {
+            output.iter_mut().zip(a.iter().zip(b)).for_each(|(place, (&a, &b))| *place = op(a, b));
+        }),
+        (Source::Column(a), Source::Number(b)) => each(a, |a| op(a, b)),
+        (Source::Number(a), Source::Column(b)) => each(b, |b| op(a, b)),
         (Source::Number(_), Source::Number(_)) => unreachable!("numbers are folded when a rule is bound"),
     }
 }

@@ -258,7 +258,7 @@ impl Columns {
         };
         self.pace.go_on(self.bars.len())?;
         self.misses += 1;
-        self.store.put(node, Column::from(&column[..]), self.run);
+        self.store.put(node, column, self.run);
         Ok(())
     }
 

@@ -20,19 +20,18 @@ pub(crate) struct Column {
 const LINE: usize = 64;
 
 impl Column {
+    /// A column of `len` values, of which `write` sets those that are not to be NaN.
+    pub(crate) fn written(len: usize, write: impl FnOnce(&mut [f64])) -> Self {
+        let spare = LINE / size_of::<f64>() - 1;
+        let mut places: Arc<[f64]> = std::iter::repeat_n(f64::NAN, len + spare).collect();
+        let start = places.as_ptr().align_offset(LINE).min(spare);
+        let unshared = Arc::get_mut(&mut places).expect("an Arc just made has no other owner");
+        write(&mut unshared[start..start + len]);
+        Self { places, start, len }
+    }
+
     fn bytes(&self) -> usize {
         size_of_val(&self.places[..])
-    }
-}
-
-impl From<&[f64]> for Column {
-    fn from(values: &[f64]) -> Self {
-        let spare = LINE / size_of::<f64>() - 1;
-        let mut places: Arc<[f64]> = std::iter::repeat_n(0.0, values.len() + spare).collect();
-        let start = places.as_ptr().align_offset(LINE).min(spare);
-        let unshared = Arc::get_mut(&mut places).expect("nobody else has it yet");
-        unshared[start..start + values.len()].copy_from_slice(values);
-        Self { places, start, len: values.len() }
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::hash::{Hash, Hasher};
 use std::ops::Range;
-use std::sync::Arc;
+
+use crate::columns::Column;
 
 /// Most columns a kernel reads.
 pub(crate) const MAX_INPUTS: usize = 4;
@@ -25,11 +26,8 @@ pub(crate) struct KernelRef(pub(crate) &'static Kernel);
 
 impl KernelRef {
     /// Runs the kernel over `bars` bars.
-    pub(crate) fn run(self, bars: usize, inputs: &Inputs<'_>) -> Arc<[f64]> {
-        let mut output: Arc<[f64]> = std::iter::repeat_n(f64::NAN, bars * self.0.width).collect();
-        let values = Arc::get_mut(&mut output).expect("an Arc just made has no other owner");
-        (self.0.run)(inputs, values);
-        output
+    pub(crate) fn run(self, bars: usize, inputs: &Inputs<'_>) -> Column {
+        Column::written(bars * self.0.width, |output| (self.0.run)(inputs, output))
     }
 }
 

@@ -20,6 +20,12 @@ pub(crate) enum End {
     Failed { status: &'static str, code: String, message: String },
 }
 
+impl End {
+    fn has_metrics(&self) -> bool {
+        matches!(self, Self::Succeeded | Self::Ruined)
+    }
+}
+
 /// One run.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RunRow {
@@ -68,7 +74,7 @@ impl RunRow {
                 None => End::Succeeded,
             },
         };
-        let has_metrics = matches!(end, End::Succeeded | End::Ruined);
+        let has_metrics = end.has_metrics();
         let value = |metric: &Metric| {
             let value = result.metrics.get(metric.name())?.get(index).copied().flatten()?;
             (has_metrics && value.is_finite()).then_some((*metric, value))
@@ -135,7 +141,7 @@ impl RunRow {
 
     /// Whether it has metrics.
     pub(crate) fn has_metrics(&self) -> bool {
-        matches!(self.end, End::Succeeded | End::Ruined)
+        self.end.has_metrics()
     }
 
     /// When its shard was done, in milliseconds since 1970.

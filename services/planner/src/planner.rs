@@ -68,7 +68,7 @@ pub async fn run_monitored(
         let batches = bus.batches_in_place().await?;
         // Its consumers are there by now, so a server that does not show them is waited for.
         let passes = |error: &PlannerError| matches!(error, PlannerError::Consumer { .. });
-        let (publisher, intake) = patiently("open the planner's consumers", passes, || async {
+        let (publisher, intake) = patiently("open its consumers", "planner", passes, || async {
             let publisher = Publisher::open(&bus, config.planner.queue_depth, metrics.jobs.clone()).await?;
             Ok((publisher, Intake::open(&bus).await?))
         })

@@ -23,7 +23,7 @@ async fn ask(setting: &Setting, payload: &str) -> Message {
     setting.bus.client.request(SUBJECT, payload.to_owned().into()).await.unwrap()
 }
 
-async fn answer(setting: &Setting, sql: &str) -> Value {
+pub(crate) async fn answer(setting: &Setting, sql: &str) -> Value {
     let reply = ask(setting, sql).await;
     assert_eq!(header(&reply, "Nats-Service-Error"), None, "{sql}: {:?}", reply.payload);
     serde_json::from_slice(&reply.payload).unwrap()
