@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use async_nats::jetstream::{self, kv};
+use async_nats::jetstream::{self, AckKind, kv};
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, HeaderMap, Request, RequestErrorKind, ServerAddr};
 use bytes::Bytes;
 use serde::Deserialize;
@@ -285,6 +285,16 @@ impl Bus {
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
         Err(BusError::AckUnconfirmed(last))
+    }
+
+    /// Hands a delivered message back, given its reply subject, to be delivered again after `delay`. Waits for the server's
+    /// word for at most `limit`: with it, this process may end. `Err` means that the message is delivered again after its
+    /// ack wait at the latest.
+    pub async fn hand_back(&self, reply: &str, delay: Duration, limit: Duration) -> Result<(), BusError> {
+        let nak = AckKind::Nak((!delay.is_zero()).then_some(delay));
+        let request = Request::new().payload(nak.into()).timeout(Some(limit));
+        let answered = self.client.send_request(reply.to_owned(), request).await;
+        answered.map(drop).map_err(|error| BusError::AckUnconfirmed(error.to_string()))
     }
 
     /// The last message stored on a subject, if there is one.

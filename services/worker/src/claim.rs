@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use async_nats::{HeaderMap, Request, header};
+use async_nats::{HeaderMap, header};
 use bytes::Bytes;
 use jetsweep_shared::bus::{Bus, BusError};
 use jetsweep_shared::events::headers;
@@ -172,14 +172,9 @@ async fn show_signs_of_life(bus: Bus, reply: String, every: Duration) {
     }
 }
 
-/// Sends a nak as a request: an answer means that the server has it, and this process may end.
+/// Hands a job back; with the server's word, this process may end.
 async fn hand_back(bus: &Bus, reply: &str, delay: Duration) {
-    let payload = match delay {
-        Duration::ZERO => Bytes::from_static(b"-NAK"),
-        delay => format!("-NAK {{\"delay\": {}}}", delay.as_nanos()).into(),
-    };
-    let request = Request::new().payload(payload).timeout(Some(HAND_BACK_TIMEOUT));
-    if let Err(error) = bus.client.send_request(reply.to_owned(), request).await {
+    if let Err(error) = bus.hand_back(reply, delay, HAND_BACK_TIMEOUT).await {
         tracing::debug!(%error, "handing a job back is not confirmed: it is delivered again after the ack wait");
     }
 }

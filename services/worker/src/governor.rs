@@ -6,6 +6,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use jetsweep_shared::monitor::cpu_seconds;
+
 /// Work after which a slot rests: long against what a sleep costs, short against what anybody notices.
 const WORK_BETWEEN_RESTS: Duration = Duration::from_millis(5);
 
@@ -17,9 +19,6 @@ const CORRECTION: Duration = Duration::from_secs(1);
 
 /// Least part of the time that slots work.
 const LEAST_DUTY: f64 = 0.02;
-
-/// The system's unit of CPU time, in seconds: Linux tells everybody hundredths.
-const TICK: f64 = 0.01;
 
 /// How much of the time slots may work.
 #[derive(Debug)]
@@ -93,16 +92,6 @@ impl Governor {
 
 fn cores() -> f64 {
     std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64)
-}
-
-/// CPU time of this process so far, in seconds; `None` where the system does not say.
-fn cpu_seconds() -> Option<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // The program's name may have blanks; the fields after it are counted from its closing bracket.
-    let (_, fields) = stat.rsplit_once(')')?;
-    let mut times = fields.split_ascii_whitespace().skip(11);
-    let ticks = times.next()?.parse::<f64>().ok()? + times.next()?.parse::<f64>().ok()?;
-    Some(ticks * TICK)
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use prometheus_client::registry::{Metric, Registry};
 
 pub use http::{HttpError, ask, serve};
 pub use numbers::{Number, Numbers};
+pub use process::cpu_seconds;
 pub use prometheus_client::metrics::counter::Counter;
 pub use prometheus_client::metrics::gauge::Gauge;
 pub use prometheus_client::metrics::histogram::Histogram;

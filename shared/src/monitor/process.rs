@@ -30,6 +30,11 @@ impl Stat {
     }
 }
 
+/// CPU time of this process so far, user's and system's, in seconds; `None` where the system does not say.
+pub fn cpu_seconds() -> Option<f64> {
+    Stat::read().map(|stat| stat.cpu_seconds)
+}
+
 /// When the machine started, in seconds since 1970.
 fn boot_time_seconds() -> Option<f64> {
     let text = std::fs::read_to_string("/proc/stat").ok()?;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use async_nats::{HeaderMap, Request, jetstream};
+use async_nats::HeaderMap;
+use async_nats::jetstream::{self, AckKind};
 use bytes::Bytes;
 use jetsweep_shared::bus::{Bus, BusError, with_jitter};
 use tokio::task::JoinHandle;
@@ -81,9 +82,8 @@ impl HeldPlan {
     /// Gives it back, for another planner to take at once.
     pub(crate) async fn hand_back(self) {
         self.signs_of_life.abort();
-        let request = Request::new().payload(nak(HAND_BACK_DELAY)).timeout(Some(HAND_BACK_TIMEOUT));
         // Without an answer the message is given away after its ack wait: later, but not lost.
-        if let Err(error) = self.bus.client.send_request(self.reply.clone(), request).await {
+        if let Err(error) = self.bus.hand_back(&self.reply, HAND_BACK_DELAY, HAND_BACK_TIMEOUT).await {
             tracing::debug!(subject = self.subject(), %error, "handing back a plan was not confirmed");
         }
     }
@@ -91,15 +91,11 @@ impl HeldPlan {
     /// Gives it back, to be taken up again, here or elsewhere, after about `pause`.
     pub(crate) async fn retry_later(self, pause: Duration) {
         self.signs_of_life.abort();
-        if let Err(error) = self.bus.client.publish(self.reply.clone(), nak(with_jitter(pause))).await {
+        let nak = AckKind::Nak(Some(with_jitter(pause)));
+        if let Err(error) = self.bus.client.publish(self.reply.clone(), nak.into()).await {
             tracing::debug!(subject = self.subject(), %error, "putting off a plan failed");
         }
     }
-}
-
-/// What asks the server to deliver a message again after a delay.
-fn nak(delay: Duration) -> Bytes {
-    format!("-NAK {{\"delay\": {}}}", delay.as_nanos()).into()
 }
 
 impl Drop for HeldPlan {
