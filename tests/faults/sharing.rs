@@ -27,10 +27,10 @@ symbols = ["AAPL", "AIG", "BAC", "EEM", "GOOG", "GOOGL", "IBM", "IWM", "SPY"]
 [execution]
 stop_loss = 0.05
 [[strategy]]
-template = "sma_cross"
-fast = { from = 2, to = 300 }
-slow = { from = 3, to = 1000 }
-where = "fast < slow"
+template = "triple_sma"
+fast = { from = 2, to = 60 }
+middle = { from = 10, to = 120 }
+slow = { from = 20, to = 200 }
 "#;
 
 /// CPU time of a process and its children that have ended, in seconds.

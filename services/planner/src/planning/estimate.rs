@@ -19,8 +19,9 @@ use super::PlanOptions;
 const ROW_BYTES: u64 = 60;
 
 /// Time of a run for each bar: rules, simulation and metrics, with room for columns that are computed rather than
-/// shared. Measured over SPY's 5,850 daily bars, runs of built-in templates take 3 to 14 ns of CPU time a bar.
-const NANOS_PER_BAR: u64 = 10;
+/// shared. Most shards were half as long as asked for when this was 10: the heavy runs of `jetsweep bench` take 5 ns of CPU
+/// time a bar on a machine with AVX-512.
+const NANOS_PER_BAR: u64 = 5;
 
 /// Time of a run whatever its bars.
 const NANOS_PER_RUN: u64 = 1_000;
