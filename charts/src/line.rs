@@ -65,7 +65,9 @@ impl LineChart<'_> {
             let at = x.at(index as f64);
             svg.line((at, HEIGHT - bottom), (at, HEIGHT - bottom + 5.0), FAINT);
             let date: String = self.dates[index].chars().take("2024-01-02".len()).collect();
-            svg.label(at, HEIGHT - bottom + 20.0, Anchor::Middle, 11.0, FAINT, &date);
+            // The last one would stick out at the right.
+            let anchor = if index + 1 == count && count > 1 { Anchor::End } else { Anchor::Middle };
+            svg.label(at, HEIGHT - bottom + 20.0, anchor, 11.0, FAINT, &date);
         }
         svg.line((left, HEIGHT - bottom), (WIDTH - right, HEIGHT - bottom), FAINT);
         for piece in pieces(&self.values[..count]) {

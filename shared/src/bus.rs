@@ -15,6 +15,10 @@ use serde::Deserialize;
 use crate::config::{NatsConfig, redact_url};
 use crate::subjects::Names;
 
+/// How often the server is asked whether it is there. One that leaves two of these unanswered is left for another: that is how
+/// a server that is cut off, without a word, is noticed.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+
 /// Longest wait for the reply to one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// First pause before a request is repeated; doubles up to [`LONGEST_PAUSE`].
@@ -154,6 +158,7 @@ impl Bus {
         let disconnected = std::sync::Arc::new(AtomicBool::new(false));
         let options = with_tls(options, config)
             .name(name)
+            .ping_interval(PING_INTERVAL)
             .max_reconnects(None)
             .reconnect_delay_callback(reconnect_pause)
             .event_callback(move |event| {

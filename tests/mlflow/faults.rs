@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::proxy::Gate;
-use crate::server::{MlflowServer, batch_run, by_number, completed};
+use crate::server::{MlflowServer, PASSWORD, USER, batch_run, by_number, completed};
 use crate::services::{Services, text};
 
 /// Four runs.
@@ -124,6 +124,26 @@ async fn an_outage_is_told_once_and_nothing_is_missed() {
     let log = bridge.stderr();
     assert_eq!((log.matches("MLflow is away").count(), log.matches("MLflow is back").count()), (1, 1), "{log}");
     assert!(!log.contains("hunter2"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_asks_for_a_password_gets_it() {
+    let server = MlflowServer::start_with_sign_in().await;
+    let folder = tempfile::tempdir().unwrap();
+    let spec = folder.path().join("small.toml");
+    std::fs::write(&spec, SMALL).unwrap();
+    let (state, url) = (folder.path().join("state"), server.url());
+    let run = || jetsweep(["run", text(&spec), "--batch", "auth", "--state", text(&state), "--mlflow", &url]);
+    let wrong = [("MLFLOW_TRACKING_USERNAME", USER), ("MLFLOW_TRACKING_PASSWORD", "a wrong one")];
+    let refused = wrong.iter().fold(run(), |run, (name, value)| run.env(name, value)).done().await.refused();
+    assert!(refused.contains("401"), "{refused}");
+    assert!(!refused.contains("a wrong one"), "{refused}");
+    let right = [("MLFLOW_TRACKING_USERNAME", USER), ("MLFLOW_TRACKING_PASSWORD", PASSWORD)];
+    let done = right.iter().fold(run(), |run, (name, value)| run.env(name, value)).done().await.with_code(0);
+    assert!(done.stderr.contains("4 runs in MLflow"), "{}", done.stderr);
+    assert!(!done.stderr.contains(PASSWORD), "{}", done.stderr);
+    let runs = server.runs("auth").await;
+    assert_eq!((by_number(&runs).len(), batch_run(&runs).status.as_str()), (4, "FINISHED"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,6 +12,9 @@ use crate::services::Services;
 /// Requests on their way at the same time.
 const CONCURRENCY: usize = 4;
 
+/// Measurements of the bridge, each between two of the plain loop.
+const PAIRS: usize = 5;
+
 async fn post(client: &reqwest::Client, url: &str, path: &str, body: Value) -> Value {
     let request = client.post(format!("{url}/api/2.0/mlflow{path}")).header("Content-Type", "application/json");
     let text = request.body(body.to_string()).send().await.unwrap().text().await.unwrap();
@@ -81,7 +84,7 @@ async fn throughput_is_that_of_a_plain_loop() {
     let runs = 400;
     plain_rate(&server.url(), &experiment, 100).await;
     let mut rates = Vec::new();
-    for pair in 0..2 {
+    for pair in 0..PAIRS {
         let batch = format!("rate{pair}");
         let file = services.file(&format!("{batch}.toml"), &spec(&batch));
         services.run_batch(&file, &batch).await;
@@ -101,8 +104,10 @@ async fn throughput_is_that_of_a_plain_loop() {
     services.run_batch(&file, batch).await;
     let full = bridge_rate(&server, &services, batch, "full").await;
     println!("bridge with datasets, trades, equity and charts {full:.1} runs/s");
-    let best = rates.iter().copied().fold(0.0, f64::max);
-    assert!(best >= 0.9, "{rates:?}");
+    rates.sort_by(f64::total_cmp);
+    let median = rates[PAIRS / 2];
+    println!("median of {PAIRS} pairs {:.0}%", 100.0 * median);
+    assert!(median >= 0.9, "{rates:?}");
 }
 
 /// Half of the requests take at most this, in milliseconds.

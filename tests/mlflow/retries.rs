@@ -36,7 +36,7 @@ async fn a_retry_takes_the_place_of_what_failed() {
         let run = &found[number];
         assert_is_row(run, row);
         assert_eq!(run.tag("generation"), row["generation"].to_string());
-        for tag in ["error_status", "error_code", "error_message"] {
+        for tag in ["error_code", "error_message"] {
             assert_eq!(run.tag(tag), "", "{number}: {tag}");
         }
     }

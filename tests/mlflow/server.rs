@@ -23,9 +23,18 @@ pub(crate) struct MlflowServer {
     workers: u32,
     /// Its key and certificates, if it talks TLS.
     tls: Option<Tls>,
+    /// Whether it asks for a password.
+    asks: bool,
     process: Option<Child>,
     client: reqwest::Client,
 }
+
+/// Who may sign in to a server that asks.
+pub(crate) const USER: &str = "researcher";
+/// Their password: MLflow wants twelve characters.
+pub(crate) const PASSWORD: &str = "hunter2-hunter2";
+/// Both as a header.
+const AUTHORIZATION: &str = "Basic cmVzZWFyY2hlcjpodW50ZXIyLWh1bnRlcjI=";
 
 /// Files of a server's key and certificates.
 #[derive(Debug)]
@@ -119,11 +128,34 @@ impl MlflowServer {
         server
     }
 
+    /// One with MLflow's own `basic-auth`, which lets in [`USER`] with [`PASSWORD`] and nobody else.
+    pub(crate) async fn start_with_sign_in() -> Self {
+        let mut server = Self::new(1);
+        let database = server.folder.path().join("users.db");
+        let config = format!(
+            "[mlflow]\ndefault_permission = NO_PERMISSIONS\ndatabase_uri = sqlite:///{}\nadmin_username = {USER}\n\
+             admin_password = {PASSWORD}\nauthorization_function = mlflow.server.auth:authenticate_request_basic_auth\n",
+            database.display()
+        );
+        std::fs::write(server.sign_in_path(), config).expect("a configuration file");
+        let mut headers = reqwest::header::HeaderMap::new();
+        headers.insert("Authorization", AUTHORIZATION.parse().expect("a header"));
+        let builder = reqwest::Client::builder().pool_max_idle_per_host(0).default_headers(headers);
+        server.client = builder.build().expect("an HTTP client");
+        server.asks = true;
+        server.restart().await;
+        server
+    }
+
+    fn sign_in_path(&self) -> PathBuf {
+        self.folder.path().join("basic_auth.ini")
+    }
+
     fn new(workers: u32) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         // Free now, and nobody else on this machine asks for it by number.
         let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port();
-        Self { folder, port, workers, tls: None, process: None, client: http_client(0) }
+        Self { folder, port, workers, tls: None, asks: false, process: None, client: http_client(0) }
     }
 
     /// Certificate of the authority that signed the server's.
@@ -147,6 +179,9 @@ impl MlflowServer {
             .arg("--artifacts-destination")
             .arg(folder.join("artifacts"))
             .args(options.iter().flat_map(|options| ["--uvicorn-opts", options.as_str()]))
+            .args(if self.asks { ["--app-name", "basic-auth"].as_slice() } else { &[] })
+            .env("MLFLOW_AUTH_CONFIG_PATH", self.sign_in_path())
+            .env("MLFLOW_FLASK_SERVER_SECRET_KEY", "of a test")
             .env("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
             .env("MLFLOW_DISABLE_TELEMETRY", "true")
             .env_remove("MLFLOW_TRACKING_URI")

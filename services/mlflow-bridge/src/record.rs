@@ -27,6 +27,7 @@ fn tags(row: &RunRow, parent: &str) -> Vec<Tag> {
         Tag::new(tag::RUN, row.run.to_string()),
         Tag::new(tag::GENERATION, row.generation.to_string()),
         Tag::new(tag::PARENT, parent),
+        Tag::new("status", row.end.status()),
         Tag::new("symbol", &row.symbol),
         Tag::new("strategy", &row.strategy),
         Tag::new("worker", &row.worker),
@@ -43,8 +44,7 @@ fn tags(row: &RunRow, parent: &str) -> Vec<Tag> {
                 tags.push(Tag::new("undefined_metrics", undefined.join(", ")));
             }
         }
-        End::Failed { status, code, message } => {
-            tags.push(Tag::new("error_status", *status));
+        End::Failed { code, message, .. } => {
             tags.push(Tag::new("error_code", code));
             tags.push(Tag::new("error_message", message));
         }

@@ -24,6 +24,15 @@ impl End {
     fn has_metrics(&self) -> bool {
         matches!(self, Self::Succeeded | Self::Ruined)
     }
+
+    /// The word for it in the table.
+    pub(crate) fn status(&self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Ruined => "ruined",
+            Self::Failed { status, .. } => status,
+        }
+    }
 }
 
 /// One run.
@@ -169,10 +178,9 @@ impl RunRow {
     pub(crate) fn to_json(&self) -> Value {
         let mut row = Map::new();
         let mut put = |name: &str, value: Value| row.insert(name.to_owned(), value);
-        let (status, code, message) = match &self.end {
-            End::Succeeded => ("succeeded", None, None),
-            End::Ruined => ("ruined", None, None),
-            End::Failed { status, code, message } => (*status, Some(code.as_str()), Some(message.as_str())),
+        let (code, message) = match &self.end {
+            End::Succeeded | End::Ruined => (None, None),
+            End::Failed { code, message, .. } => (Some(code.as_str()), Some(message.as_str())),
         };
         let params = self.params.iter().map(|(name, value)| (name.clone(), json_number(&names::number(*value))));
         put("batch_id", self.batch_id.as_str().into());
@@ -181,7 +189,7 @@ impl RunRow {
         put("symbol", self.symbol.as_str().into());
         put("strategy", self.strategy.as_str().into());
         put("params", Value::Object(params.collect()));
-        put("status", status.into());
+        put("status", self.end.status().into());
         put("error_code", code.into());
         put("error_message", message.into());
         for metric in Metric::ALL {
