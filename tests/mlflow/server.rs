@@ -171,6 +171,11 @@ impl MlflowServer {
         let options = self.tls.as_ref().map(|Tls { key, certificate, .. }| {
             format!("--ssl-keyfile={} --ssl-certfile={}", key.display(), certificate.display())
         });
+        let path = self.sign_in_path().into_os_string();
+        // Any server reads the file that the variable names: without one it may not be set.
+        let sign_in = self
+            .asks
+            .then(|| [("MLFLOW_AUTH_CONFIG_PATH", path), ("MLFLOW_FLASK_SERVER_SECRET_KEY", "of a test".into())]);
         let process = Command::new(program())
             .args(["server", "--host", "127.0.0.1", "--port", &self.port.to_string()])
             .args(["--workers", &self.workers.to_string()])
@@ -180,8 +185,7 @@ impl MlflowServer {
             .arg(folder.join("artifacts"))
             .args(options.iter().flat_map(|options| ["--uvicorn-opts", options.as_str()]))
             .args(if self.asks { ["--app-name", "basic-auth"].as_slice() } else { &[] })
-            .env("MLFLOW_AUTH_CONFIG_PATH", self.sign_in_path())
-            .env("MLFLOW_FLASK_SERVER_SECRET_KEY", "of a test")
+            .envs(sign_in.into_iter().flatten())
             .env("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
             .env("MLFLOW_DISABLE_TELEMETRY", "true")
             .env_remove("MLFLOW_TRACKING_URI")
