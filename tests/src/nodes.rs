@@ -38,7 +38,8 @@ impl Nodes {
             let store = folder.path().join(format!("store-{node}"));
             let config = format!(
                 "listen: \"127.0.0.1:{client}\"\nserver_name: \"node-{node}\"\nmax_payload: 1MB\n\
-                 cluster {{ name: \"test\", listen: \"127.0.0.1:{route}\", routes: [{routes_to}] }}\n\
+                 cluster {{ name: \"test\", listen: \"127.0.0.1:{route}\", routes: [{routes_to}], \
+                 ping_interval: \"2s\", ping_max: 2 }}\n\
                  jetstream {{ store_dir: {store:?}, sync_interval: always }}\n"
             );
             std::fs::write(folder.path().join(format!("node-{node}.conf")), config).expect("a configuration file");

@@ -38,23 +38,23 @@ pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>)
     .await
 }
 
-/// The value of a key once it fits, watching the bucket. Looks at the present value first.
+/// The value of a key once it fits, watching the bucket. Looks at the present value first. A watch that breaks, because its
+/// server went away, is begun anew.
 ///
 /// # Panics
 ///
 /// If no value fits within [`LIMIT`].
 pub async fn key_value(bucket: &kv::Store, key: &str, mut fits: impl FnMut(&[u8]) -> bool) -> Vec<u8> {
-    within(LIMIT, &format!("key {key} of bucket {} to fit", bucket.name), async {
-        let mut entries = bucket.watch_with_history(key).await.expect("a watch of the bucket");
-        while let Some(entry) = entries.next().await {
-            let entry = entry.expect("an entry of the bucket");
+    let mut watched = async || {
+        let mut entries = bucket.watch_with_history(key).await.ok()?;
+        while let Some(Ok(entry)) = entries.next().await {
             if entry.operation == kv::Operation::Put && fits(&entry.value) {
-                return entry.value.to_vec();
+                return Some(entry.value.to_vec());
             }
         }
-        panic!("the watch of key {key} ended")
-    })
-    .await
+        None
+    };
+    eventually(&format!("key {key} of bucket {} to fit", bucket.name), async || watched().await).await
 }
 
 /// The first message on `subject` (which may have wildcards) that fits, stored before or after this call.
