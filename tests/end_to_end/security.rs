@@ -104,6 +104,10 @@ const PUBLISHERS: &[(&str, &[&str])] = &[
     ("$JS.API.CONSUMER.CREATE.JETSWEEP_RESULTS.x", &["consolidator"]),
     ("$JS.API.CONSUMER.CREATE.JETSWEEP_DEAD.x", &["client"]),
     ("$JS.API.CONSUMER.CREATE.JETSWEEP_RESULTS.mlflow-bridge.jetsweep.results.v1.>", &["bridge"]),
+    (
+        "$JS.API.CONSUMER.CREATE.KV_jetsweep-batches.x.$KV.jetsweep-batches.*.control",
+        &["planner", "worker", "bridge", "client"],
+    ),
     ("$JS.API.CONSUMER.DELETE.JETSWEEP_JOBS.native-high", &[]),
     ("$JS.API.CONSUMER.DELETE.JETSWEEP_PLANS.planner", &[]),
     ("$JS.API.CONSUMER.DELETE.JETSWEEP_RESULTS.mlflow-bridge", &[]),
@@ -177,7 +181,7 @@ async fn nobody_gets_in_without_the_right_password() {
 
 #[tokio::test]
 async fn the_permissions_of_the_roles_are_enough_for_all_that_they_do() {
-    let secured = Secured::start("secure.conf").await;
+    let mut secured = Secured::start("secure.conf").await;
     let serve = |role: &str| secured.jetsweep(role, &[role]).start();
     // It may not create the streams.
     let early = serve("worker");
@@ -197,6 +201,11 @@ async fn the_permissions_of_the_roles_are_enough_for_all_that_they_do() {
     assert_eq!(ledger(&report), (459, [459, 0, 0, 0]));
     let count = ["query", "SELECT count(*) FROM backtest_results", "--output", "quiet"];
     assert_eq!(secured.jetsweep("client", &count).done().await.with_code(0).stdout.trim(), "459");
+    // What watched and pulled before does so again, by other requests than the first ones.
+    secured.server.restart().await;
+    for role in ["planner", "worker", "consolidator"] {
+        answers(&secured, role).await;
+    }
     let large = example("large.toml");
     let file = secured.folder().join("b.csv");
     for command in [

@@ -131,8 +131,8 @@ fn check_state(folder: &Path, findings: &mut Findings) {
         return findings.good("state", format!("{shown} is not there yet; it is made when it is needed"));
     }
     if let Err(error) = tempfile::NamedTempFile::new_in(folder) {
-        let advice = "let the user that runs the consolidator write there";
-        return findings.bad("state", format!("{shown} cannot be written to: {error}"), advice);
+        let advice = "only the consolidator and `jetsweep run` need it: let the user that runs them write there";
+        return findings.warning("state", format!("{shown} cannot be written to: {error}"), advice);
     }
     match rustix::fs::statvfs(folder) {
         Ok(disk) if disk.f_bavail * disk.f_frsize < LEAST_FREE => {
