@@ -1,9 +1,12 @@
-//! Logs: one subscriber a process, writing to standard error, so that standard output carries data only.
+//! Logs and traces: one subscriber a process.
 //!
-//! # Spans
+//! Logs are written to standard error, so that standard output carries data only. Traces, if they are asked for, are sent
+//! to a receiver of OpenTelemetry's protocol: see [`traces`] for how, and [`steps`] for the spans there are.
+//!
+//! # Spans of logs
 //!
 //! Whoever works on a batch does it in a span whose fields are named alike everywhere, so that one filter finds all
-//! that concerns a batch, whatever service wrote it:
+//! that concerns a batch, whatever service wrote it. The attributes of traces have the same names:
 //!
 //! | field | what | example |
 //! |---|---|---|
@@ -20,16 +23,26 @@
 //! tracing::info!(runs = 96, "job done");
 //! ```
 
+mod outbox;
+mod parent;
+pub mod steps;
+pub mod traces;
+
+pub use parent::{Parent, parent_from};
+pub use steps::Step;
+pub use traces::Traces;
+
 use std::io::IsTerminal;
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::filter::{LevelFilter, ParseError, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Filter, Layer, SubscriberExt};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::{EnvFilter, Registry};
 
 use crate::config::{LogConfig, LogFormat};
 
-/// Logs that cannot be set up.
+/// Logs or traces that cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// The filter is none.
@@ -45,34 +58,56 @@ pub enum TelemetryError {
     /// This process already logs.
     #[error("failed to set up logs: {0} (telemetry::init is called once a process)")]
     Twice(#[from] TryInitError),
+    /// Nothing can be sent to the receiver of traces.
+    #[error("failed to set up traces to {endpoint} (traces.endpoint): {reason}")]
+    Traces {
+        /// Where they would go, without credentials.
+        endpoint: String,
+        /// What is wrong.
+        reason: String,
+    },
 }
 
-/// Sends this process's logs to standard error. Call it once, before anything logs.
+/// A part of the subscriber, of whatever type.
+type AnyLayer = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// Sends this process's logs to standard error, and traces nothing. Call it once, before anything logs.
 ///
 /// # Errors
 ///
 /// When the filter cannot be read, or logs were set up before.
 pub fn init(config: &LogConfig) -> Result<(), TelemetryError> {
-    init_to(config, std::io::stderr)
+    init_to(config, None, std::io::stderr)
 }
 
-/// Like [`init`], with standard error as `stderr` writes it: whoever draws there too can step aside for a line.
+/// Like [`init`], with traces if there are any, and with standard error as `stderr` writes it: whoever draws there too can
+/// step aside for a line.
 ///
 /// # Errors
 ///
 /// See [`init`].
-pub fn init_to<W>(config: &LogConfig, stderr: W) -> Result<(), TelemetryError>
+pub fn init_to<W>(config: &LogConfig, traces: Option<&Traces>, stderr: W) -> Result<(), TelemetryError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = filter(&config.filter)?;
-    let to_stderr = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
-    match config.format {
-        LogFormat::Json => to_stderr.json().flatten_event(true).with_current_span(false).finish().try_init()?,
-        LogFormat::Human => to_stderr.with_ansi(false).with_target(false).finish().try_init()?,
-        LogFormat::Auto => to_stderr.with_ansi(wants_colour()).with_target(false).finish().try_init()?,
-    }
+    let to_stderr = tracing_subscriber::fmt::layer().with_writer(stderr);
+    let logs: AnyLayer = match config.format {
+        LogFormat::Json => to_stderr.json().flatten_event(true).with_current_span(false).boxed(),
+        LogFormat::Human => to_stderr.with_ansi(false).with_target(false).boxed(),
+        LogFormat::Auto => to_stderr.with_ansi(wants_colour()).with_target(false).boxed(),
+    };
+    // Each has a filter of its own: how much is logged changes nothing in the traces, nor the other way round.
+    let mut layers: Vec<AnyLayer> = vec![logs.with_filter(log_filter(&config.filter)?).boxed()];
+    layers.extend(traces.map(Traces::layer));
+    tracing_subscriber::registry().with(layers).try_init()?;
     Ok(())
+}
+
+/// What is logged: what the filter says, without the spans that are there for traces only.
+fn log_filter(text: &str) -> Result<impl Filter<Registry> + Send + Sync + 'static + use<>, TelemetryError> {
+    use tracing_subscriber::filter::FilterExt;
+    let of_logs = filter_fn(|metadata| metadata.target() != traces::TARGET).with_max_level_hint(LevelFilter::TRACE);
+    Ok(filter(text)?.and(of_logs))
 }
 
 fn filter(text: &str) -> Result<EnvFilter, TelemetryError> {
