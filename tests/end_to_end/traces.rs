@@ -27,7 +27,7 @@ const ENDS_WITHIN: Duration = Duration::from_secs(20);
 
 /// Services of a small batch with many shards; `settings` are for each of them.
 async fn services(settings: &[(&'static str, &str)]) -> Cluster {
-    let settings = [&[("JETSWEEP_PLANNER__SHARD_RUNS", SHARD_RUNS)], settings].concat();
+    let settings = [&[("JETSWEEP_PLANNER__SHARD_RUNS", SHARD_RUNS)][..], settings].concat();
     let mut cluster = Cluster::new(&settings).await;
     for role in ROLES {
         cluster.serve(role, role);
@@ -91,8 +91,8 @@ fn check_jobs(spans: &[Span], plans: &BTreeSet<&str>) -> usize {
     let committed: BTreeSet<&str> =
         commits.iter().flat_map(|commit| commit.links.iter().chain([&commit.parent]).map(String::as_str)).collect();
     assert_eq!(committed, published);
-    let of_commits = |name: &str| commits.iter().map(|commit| commit.attributes[name].parse::<u64>().unwrap()).sum();
-    assert_eq!(jobs.len() as u64, of_commits("results"));
+    let results = commits.iter().map(|commit| commit.attributes["results"].parse::<usize>().unwrap());
+    assert_eq!(results.sum::<usize>(), jobs.len());
     shards.len()
 }
 

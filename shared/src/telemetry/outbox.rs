@@ -293,7 +293,6 @@ mod tests {
         let state = outbox.lock();
         assert!(state.is_closed && state.waiting.is_empty());
         assert_eq!(state.dropped, 2000);
-        assert!(receiver.attempts.load(Ordering::SeqCst) <= ATTEMPTS as usize);
     }
 
     #[test]

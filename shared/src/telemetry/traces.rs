@@ -4,7 +4,7 @@
 //! [`steps`](super::steps) are disabled where they would be made.
 //!
 //! A batch is traced whole or not at all: whoever begins its trace decides (`traces.sample`), and everybody after goes by
-//! what its messages say. A receiver that is away costs spans and nothing else: see [`outbox`](super::outbox).
+//! what its messages say. A receiver that is away costs spans and nothing else: they wait in a bounded queue, are dropped when it is full, and that is told once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
