@@ -244,3 +244,27 @@ impl<F: FnOnce() -> String> Attribute for F {
         self().into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::headers::TRACEPARENT;
+    use crate::telemetry::parent_from;
+
+    #[test]
+    fn without_traces_a_step_passes_on_what_came_and_adds_nothing() {
+        let mut came = HeaderMap::new();
+        came.insert(TRACEPARENT, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+        let named = PlanSubject { batch: "b".parse().unwrap(), generation: 0 };
+        for came in [came, HeaderMap::new()] {
+            let step = plan(parent_from(Some(&came)), "plans", &named);
+            step.set("runs", 1);
+            step.failed("it did not go well");
+            for step in [step.clone(), step.child("part", Kind::Internal), step.child_to("publish", "results")] {
+                let mut sent = HeaderMap::new();
+                step.inject(&mut sent);
+                assert_eq!(sent, came);
+            }
+        }
+    }
+}
