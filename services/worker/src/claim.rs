@@ -228,6 +228,7 @@ mod tests {
     use jetsweep_shared::config::NatsConfig;
     use jetsweep_shared::ids::Priority;
     use jetsweep_shared::subjects::{NATIVE, Names};
+    use jetsweep_shared::telemetry::parent_from;
     use jetsweep_shared::topology::{self, Tuning};
     use jetsweep_tests::{NatsServer, eventually, message, messages};
 
@@ -332,7 +333,11 @@ mod tests {
     #[tokio::test]
     async fn a_dead_letter_is_payload_headers_and_result_before_the_ack() {
         let world = World::new(NEVER).await;
-        let claim = world.claim(&world.deliver().await, NEVER);
+        let mut claim = world.claim(&world.deliver().await, NEVER);
+        let sent_in = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let mut came = async_nats::HeaderMap::new();
+        came.insert(headers::TRACEPARENT, sent_in);
+        claim.is_part_of(&Step::passing(parent_from(Some(&came))));
         let subject = world.bus.names.dead_job(&"b".parse().unwrap(), 0, 0);
         let letter = Outgoing { subject: subject.clone(), id: "b.0.0".to_owned(), payload: "a job".into() };
         let dead = DeadLetter {
@@ -350,7 +355,10 @@ mod tests {
         assert_eq!(letter.payload, "a job");
         assert_eq!((header(headers::ERROR_CODE), header(headers::ORIGIN)), ("why".into(), "where.it.was".into()));
         assert!(header(headers::ERROR).starts_with("two lines and more"));
-        messages(jetstream, &world.bus.names.results_stream(), &world.result().subject, 1).await;
+        assert_eq!(header(headers::TRACEPARENT), sent_in);
+        let result = &messages(jetstream, &world.bus.names.results_stream(), &world.result().subject, 1).await[0];
+        let result_headers = result.headers.as_ref().unwrap();
+        assert_eq!(result_headers.get(headers::TRACEPARENT).unwrap().as_str(), sent_in);
     }
 
     #[tokio::test]
