@@ -190,9 +190,7 @@ impl Bus {
     ///
     /// Dropping the future gives up; the message may then be stored or not.
     pub async fn publish(&self, subject: &str, id: &str, payload: Bytes) -> Result<Stored, BusError> {
-        let mut headers = HeaderMap::new();
-        headers.insert(async_nats::header::NATS_MESSAGE_ID, id);
-        self.publish_with_headers(subject, headers, payload).await
+        self.publish_with_headers(subject, headers_with_id(id), payload).await
     }
 
     /// Like [`Bus::publish`], with headers of the caller's.
@@ -208,9 +206,7 @@ impl Bus {
 
     /// Publishes a message that must be the only one of its subject. A second one is not stored.
     pub async fn create(&self, subject: &str, id: &str, payload: Bytes) -> Result<Creation, BusError> {
-        let mut headers = HeaderMap::new();
-        headers.insert(async_nats::header::NATS_MESSAGE_ID, id);
-        self.create_with_headers(subject, headers, payload).await
+        self.create_with_headers(subject, headers_with_id(id), payload).await
     }
 
     /// Like [`Bus::create`], with headers of the caller's and no id unless they have one.
@@ -302,13 +298,18 @@ impl Bus {
         answered.map(drop).map_err(|error| BusError::AckUnconfirmed(error.to_string()))
     }
 
-    /// The last message stored on a subject, if there is one.
+    /// The payload of the last message stored on a subject, if there is one.
     pub async fn last(&self, stream: &str, subject: &str) -> Result<Option<Bytes>, BusError> {
+        Ok(self.last_with_headers(stream, subject).await?.map(|(_, payload)| payload))
+    }
+
+    /// The last message stored on a subject, if there is one.
+    pub async fn last_with_headers(&self, stream: &str, subject: &str) -> Result<Option<(HeaderMap, Bytes)>, BusError> {
         use async_nats::jetstream::stream::LastRawMessageErrorKind;
         let failed = |reason: String| BusError::Read { what: format!("{subject} in {stream}"), reason };
         let stream = self.jetstream.get_stream(stream).await.map_err(|error| failed(error.to_string()))?;
         match stream.get_last_raw_message_by_subject(subject).await {
-            Ok(message) => Ok(Some(message.payload)),
+            Ok(message) => Ok(Some((message.headers, message.payload))),
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
             Err(error) => Err(failed(error.to_string())),
         }
@@ -364,6 +365,13 @@ pub async fn patiently<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>
             }
         }
     }
+}
+
+/// Headers of a message that a stream stores once.
+pub fn headers_with_id(id: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(async_nats::header::NATS_MESSAGE_ID, id);
+    headers
 }
 
 /// Whether repeating a publish that was refused with this code cannot help.

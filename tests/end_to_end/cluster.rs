@@ -18,18 +18,19 @@ pub(crate) struct Cluster {
     pub(crate) server: NatsServer,
     pub(crate) state: State,
     services: BTreeMap<String, Running>,
-    settings: Vec<(&'static str, &'static str)>,
+    settings: Vec<(&'static str, String)>,
 }
 
 impl Cluster {
     /// A server without any service. `settings` are variables for each of them.
-    pub(crate) async fn new(settings: &[(&'static str, &'static str)]) -> Self {
+    pub(crate) async fn new(settings: &[(&'static str, &str)]) -> Self {
         Self::at(NatsServer::start().await, settings)
     }
 
     /// The same at a server that is there.
-    pub(crate) fn at(server: NatsServer, settings: &[(&'static str, &'static str)]) -> Self {
-        Self { server, state: State::new(), services: BTreeMap::new(), settings: settings.to_vec() }
+    pub(crate) fn at(server: NatsServer, settings: &[(&'static str, &str)]) -> Self {
+        let settings = settings.iter().map(|(name, value)| (*name, value.to_string())).collect();
+        Self { server, state: State::new(), services: BTreeMap::new(), settings }
     }
 
     /// Planner, worker and consolidator, ready to answer.
@@ -62,6 +63,12 @@ impl Cluster {
             .env("JETSWEEP_STATE_DIR", self.state.path())
             .env("JETSWEEP_TEST_POISON", poison);
         self.start_service(name, worker);
+    }
+
+    /// Gives services started from now on one more variable.
+    #[allow(dead_code, reason = "for end-to-end tests, which share this file")]
+    pub(crate) fn set(&mut self, name: &'static str, value: &str) {
+        self.settings.push((name, value.to_owned()));
     }
 
     fn start_service(&mut self, name: &str, mut service: Jetsweep) {

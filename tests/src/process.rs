@@ -17,7 +17,7 @@ use crate::{nats_server_program, repository, wait};
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// Prefixes of the variables that configure the program.
-const CONFIGURATION: [&str; 2] = ["JETSWEEP_", "MLFLOW_"];
+const CONFIGURATION: [&str; 3] = ["JETSWEEP_", "MLFLOW_", "OTEL_"];
 
 /// The program that was built with these tests: `jetsweep`, beside the folder of the test binaries.
 ///

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use jetsweep_shared::bus::{Bus, BusError};
 use jetsweep_shared::events::headers;
 use jetsweep_shared::subjects::ResultSubject;
+use jetsweep_shared::telemetry::Parent;
 
 use crate::store::{Rejection, Source};
 
@@ -19,6 +20,7 @@ pub(crate) async fn publish(
     subject: &str,
     payload: &Bytes,
     rejection: &Rejection,
+    from: &Parent,
 ) -> Result<(), BusError> {
     let kept_under = match bus.names.parse_result(subject) {
         Some(ResultSubject::Shard { batch, generation, shard }) => bus.names.dead_job(&batch, generation, shard),
@@ -31,6 +33,7 @@ pub(crate) async fn publish(
     message_headers.insert(headers::ERROR_CODE, rejection.code);
     message_headers.insert(headers::ERROR, one_line(&rejection.message).as_str());
     message_headers.insert(headers::ORIGIN, subject);
+    from.inject(&mut message_headers);
     bus.publish_with_headers(&kept_under, message_headers, payload.clone()).await?;
     Ok(())
 }

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
 use jetsweep_shared::bus::{Bus, with_jitter};
+use jetsweep_shared::telemetry::parent_from;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -222,9 +223,10 @@ impl Reader {
         let names = self.bus.names.clone();
         tokio::task::spawn_blocking(move || {
             let subject = message.subject.to_string();
+            let from = parent_from(message.headers.as_ref());
             let payload: Bytes = message.payload;
             let event = LogEvent::decode(&names, &subject, &payload);
-            Entry { source, sequence, subject, payload, event, room }
+            Entry { source, sequence, subject, payload, event, from, room }
         })
     }
 }

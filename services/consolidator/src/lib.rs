@@ -31,6 +31,7 @@ mod schema;
 mod service;
 pub mod store;
 mod summary;
+mod traced;
 mod writer;
 
 pub use database::{DatabaseError, Resources};

@@ -21,6 +21,7 @@ use crate::retention;
 use crate::schema;
 use crate::service::ConsolidatorError;
 use crate::store::Store;
+use crate::traced::Traced;
 use crate::writer::{Limits, Writer, WriterError};
 
 /// What a rebuild came to.
@@ -82,6 +83,7 @@ async fn read_log(
         keeps_rejected: false,
         shutdown: stop.clone(),
         metrics: metrics.clone(),
+        traced: Traced::default(),
     };
     let (entries, writer_ended) = writer.start().map_err(ConsolidatorError::Thread)?;
     ingest::run(bus, None, Extent::WhatIsThere, entries, metrics, stop).await;

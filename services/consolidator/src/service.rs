@@ -18,6 +18,7 @@ use crate::progress::Views;
 use crate::query::{self, Queries};
 use crate::retention::Retention;
 use crate::store::{DatabaseError, Resources, Store};
+use crate::traced::Traced;
 use crate::writer::{Limits, Writer, WriterError};
 
 /// Why a consolidator could not start, or stopped.
@@ -133,6 +134,7 @@ async fn serve(
         keeps_rejected: true,
         shutdown: stop.clone(),
         metrics: metrics.clone(),
+        traced: Traced::default(),
     };
     let (entries, writer_ended) = writer.start().map_err(ConsolidatorError::Thread)?;
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use jetsweep_shared::bus::{Bus, BusError};
 use jetsweep_shared::config::ConsolidatorConfig;
+use jetsweep_shared::telemetry::Parent;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +19,7 @@ use crate::ingest;
 use crate::metrics::Metrics;
 use crate::progress::Views;
 use crate::store::{Applied, DatabaseError, Rejection, Source, Store};
+use crate::traced::Traced;
 
 /// Pause before a commit that failed is tried again; doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -65,6 +67,8 @@ pub(crate) struct Entry {
     pub(crate) subject: String,
     pub(crate) payload: Bytes,
     pub(crate) event: Result<LogEvent, Unreadable>,
+    /// The step in which it was published.
+    pub(crate) from: Parent,
     /// Room in memory, given back when the message is committed.
     pub(crate) room: OwnedSemaphorePermit,
 }
@@ -94,6 +98,8 @@ pub(crate) struct Writer {
     pub(crate) keeps_rejected: bool,
     pub(crate) shutdown: CancellationToken,
     pub(crate) metrics: Metrics,
+    /// What the next commit stores, for whoever traces.
+    pub(crate) traced: Traced,
 }
 
 /// Whether to go on after an entry.
@@ -164,6 +170,7 @@ impl Writer {
             Ok(event) => match self.store.apply(event, entry.sequence)? {
                 Applied::Changed => {
                     self.metrics.counts.changed.inc();
+                    self.traced.note(&entry.source, event, &entry.from);
                     None
                 }
                 Applied::Duplicate => {
@@ -223,7 +230,8 @@ impl Writer {
             "a message cannot be taken and is kept in {}",
             self.bus.names.dead_stream()
         );
-        dead::publish(&self.bus, &entry.source, entry.sequence, &entry.subject, &entry.payload, rejection).await?;
+        let Entry { source, sequence, subject, payload, from, .. } = entry;
+        dead::publish(&self.bus, source, *sequence, subject, payload, rejection, from).await?;
         self.metrics.counts.rejected.inc();
         Ok(Taken::Passed)
     }
@@ -231,12 +239,15 @@ impl Writer {
     /// Commits, trying again for as long as it takes: a full disk or too little memory delays results, it loses none.
     fn commit(&mut self) -> Result<Next, WriterError> {
         let ends_a_batch = self.store.completes_a_batch();
+        let steps = self.traced.begin();
         let mut pause = FIRST_PAUSE;
         loop {
             let start = Instant::now();
             match self.store.commit() {
                 Ok(committed) => {
                     self.metrics.committed(&committed, start.elapsed());
+                    steps.iter().for_each(|step| step.set("rows", committed.rows as u64));
+                    drop(steps);
                     self.views.tell(committed.batches, committed.deleted);
                     if committed.rows > 0 {
                         tracing::debug!(rows = committed.rows, "committed");

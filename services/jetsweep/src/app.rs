@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use jetsweep_shared::config::{Config, Origin, Sources};
-use jetsweep_shared::telemetry;
+use jetsweep_shared::telemetry::{self, Traces};
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, VERSION};
 use crate::commands::{self, Answer};
 use crate::exit::Exit;
 use crate::failure::{Failure, OrFail};
@@ -34,20 +34,24 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => return refuse_arguments(&error, &args).into(),
     };
     let format = cli.global.output;
-    let answer = execute(cli).and_then(|report| {
+    let mut traces = None;
+    let answer = execute(cli, &mut traces).and_then(|report| {
         output::print(report.as_ref(), format).or_broken(|| "write to standard output")?;
         Ok(report.exit())
     });
-    match answer {
-        Ok(exit) => exit.into(),
-        Err(failure) => {
-            tell(&failure, format);
-            failure.exit.into()
-        }
+    let exit = answer.unwrap_or_else(|failure| {
+        tell(&failure, format);
+        failure.exit
+    });
+    // Nobody waits for an answer meanwhile.
+    if let Some(traces) = traces {
+        traces.stop();
     }
+    exit.into()
 }
 
-fn execute(cli: Cli) -> Answer {
+/// Does what the command line asks, and puts what traces it, if it is traced, into `traces`, to be stopped afterwards.
+fn execute(cli: Cli, traces: &mut Option<Traces>) -> Answer {
     // A worker's child: its parent hands it all it needs, and its configuration may not be ours.
     if let Command::RunJob { order } = &cli.command {
         return commands::run_job::execute(order);
@@ -61,7 +65,10 @@ fn execute(cli: Cli) -> Answer {
     if !cli.command.serves() && config.origin("log.filter") == Origin::Default {
         log.filter = QUIET_LOG.to_owned();
     }
-    telemetry::init_to(&log, || Stderr).or_bad_input(|| "set up logs")?;
+    if let Some(role) = cli.command.traced_as() {
+        *traces = Traces::start(&config, role, VERSION).or_broken(|| "set up traces")?;
+    }
+    telemetry::init_to(&log, traces.as_ref(), || Stderr).or_bad_input(|| "set up logs")?;
 
     let app = App { config, format: cli.global.output };
     commands::execute(cli.command, &app)

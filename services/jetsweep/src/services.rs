@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_nats::service::NATS_SERVICE_ERROR;
-use async_nats::{Request, RequestErrorKind};
+use async_nats::{HeaderMap, Request, RequestErrorKind};
 use bytes::Bytes;
 use futures::StreamExt;
 use jetsweep_shared::bus::Bus;
@@ -81,14 +81,20 @@ impl Services {
         value.map(|value| events::decode(&value)).transpose().or_broken(doing)
     }
 
-    /// Asks a planner. `doing` completes "failed to ".
+    /// Asks a planner, with `headers`. `doing` completes "failed to ".
     ///
     /// # Errors
     ///
     /// When none answers, or it refuses.
-    pub(crate) async fn ask_planner(&self, endpoint: &str, request: Bytes, doing: &str) -> Result<Bytes, Failure> {
+    pub(crate) async fn ask_planner(
+        &self,
+        endpoint: &str,
+        headers: HeaderMap,
+        request: Bytes,
+        doing: &str,
+    ) -> Result<Bytes, Failure> {
         let subject = self.bus.names.endpoint("planner", endpoint);
-        let request = Request::new().payload(request).timeout(Some(ANSWER_TIME));
+        let request = Request::new().headers(headers).payload(request).timeout(Some(ANSWER_TIME));
         let message = match self.bus.client.send_request(subject, request).await {
             Ok(message) => message,
             Err(error) if error.kind() == RequestErrorKind::NoResponders => {

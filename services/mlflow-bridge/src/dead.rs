@@ -1,10 +1,11 @@
 //! Results that MLflow refuses for good are kept in the stream of messages given up on, with its words.
 
-use async_nats::HeaderMap;
+use async_nats::Message;
 use bytes::Bytes;
-use jetsweep_shared::bus::{Bus, BusError};
+use jetsweep_shared::bus::{Bus, BusError, headers_with_id};
 use jetsweep_shared::events::headers;
 use jetsweep_shared::ids::BatchId;
+use jetsweep_shared::telemetry::{Parent, parent_from};
 
 /// Stable word for why.
 const REFUSED: &str = "mlflow_refused";
@@ -14,9 +15,8 @@ const LONGEST_REASON: usize = 500;
 /// Keeps a message of RESULTS of which MLflow refused runs, and waits until it is stored.
 pub(crate) async fn keep(
     bus: &Bus,
-    subject: &str,
+    message: &Message,
     sequence: u64,
-    payload: Bytes,
     refusals: &[(u64, String)],
 ) -> Result<(), BusError> {
     let stream = bus.names.results_stream();
@@ -29,9 +29,10 @@ pub(crate) async fn keep(
         bus,
         &bus.names.dead_message(&stream, sequence),
         &format!("mlflow.{stream}.{sequence}"),
-        subject,
+        &message.subject,
         &reason,
-        payload,
+        message.payload.clone(),
+        &parent_from(message.headers.as_ref()),
     )
     .await
 }
@@ -43,19 +44,28 @@ pub(crate) async fn keep_rows(bus: &Bus, batch: &BatchId, refusals: &[(u64, Stri
         let origin = format!("mlflow.{batch}");
         let subject = bus.names.dead_message(&origin.replace('.', "_"), *run);
         let reason = format!("run {run}: {words}");
-        store(bus, &subject, &format!("mlflow.{batch}.{run}"), &origin, &reason, payload.into()).await?;
+        let id = format!("mlflow.{batch}.{run}");
+        store(bus, &subject, &id, &origin, &reason, payload.into(), &Parent::default()).await?;
     }
     Ok(())
 }
 
-async fn store(bus: &Bus, to: &str, id: &str, origin: &str, reason: &str, payload: Bytes) -> Result<(), BusError> {
+async fn store(
+    bus: &Bus,
+    to: &str,
+    id: &str,
+    origin: &str,
+    reason: &str,
+    payload: Bytes,
+    from: &Parent,
+) -> Result<(), BusError> {
     let reason: String = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_REASON).collect();
     tracing::error!(reason, kept_under = to, "MLflow refuses runs for good");
-    let mut map = HeaderMap::new();
-    map.insert(async_nats::header::NATS_MESSAGE_ID, id);
+    let mut map = headers_with_id(id);
     map.insert(headers::ERROR_CODE, REFUSED);
     map.insert(headers::ERROR, reason.as_str());
     map.insert(headers::ORIGIN, origin);
+    from.inject(&mut map);
     bus.publish_with_headers(to, map, payload).await?;
     Ok(())
 }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jetsweep_shared::bus::Creation;
+use jetsweep_shared::bus::{Creation, headers_with_id};
 use jetsweep_shared::events::{self, Begin, Sealed, encode};
 use jetsweep_shared::ids::BatchId;
 use jetsweep_shared::subjects::{BatchEvent, PlanSubject};
+use jetsweep_shared::telemetry::{Step, parent_from, steps};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
@@ -61,14 +62,28 @@ pub(crate) async fn handle(planner: Arc<Planner>, held: HeldPlan) {
         // Delivered again while the first delivery is still at work, so signs of life were late.
         return held.retry_later(RETRY_PAUSE).await;
     };
+    let step = steps::plan(parent_from(held.headers()), held.subject(), &subject);
     let settled = tokio::select! {
         biased;
         () = planner.shutdown.cancelled() => Ok(Settled::HandBack),
-        settled = settle(&planner, &held, &subject, active.stopped()) => settled.map(|()| Settled::Done),
+        settled = settle(&planner, &held, &subject, &step, active.stopped()) => settled.map(|()| Settled::Done),
     };
+    tell(&step, &settled);
+    drop(step);
     finish(&planner, held, settled).await;
     if active.leave() {
         control::carry_out(&planner, &subject.batch).await;
+    }
+}
+
+/// Says in a step how it ended.
+fn tell(step: &Step, settled: &Result<Settled, BatchError>) {
+    match settled {
+        Ok(Settled::Done) => {}
+        Ok(Settled::HandBack) => step.failed("handed back, as this planner shuts down"),
+        // Looked at again and again until it is over, and nothing is done each time.
+        Err(BatchError::NotOver { .. }) => step.discard(),
+        Err(error) => step.failed(&error.to_string()),
     }
 }
 
@@ -97,25 +112,31 @@ async fn settle(
     planner: &Planner,
     held: &HeldPlan,
     subject: &PlanSubject,
+    step: &Step,
     stop: &CancellationToken,
 ) -> Result<(), BatchError> {
     let PlanSubject { batch, generation } = subject;
     let planned = match *generation {
-        FIRST_GENERATION => submitted(planner, held, batch).await?,
-        generation => retry::asked(planner, held.payload(), batch, generation).await?,
+        FIRST_GENERATION => submitted(planner, held, batch, step).await?,
+        generation => retry::asked(planner, held.payload(), batch, generation, step).await?,
     };
     match planned {
-        Planned::Begun { begin, is_new } => publish(planner, &begin, is_new, stop).await,
+        Planned::Begun { begin, is_new } => {
+            step.set("runs", begin.total_runs);
+            step.set("shards", u64::from(begin.total_shards));
+            publish(planner, &begin, is_new, step, stop).await
+        }
         Planned::Nothing => Ok(()),
         Planned::Refused { refusal, is_told } => {
             let told = is_told.then_some(batch);
+            step.failed(refusal.code());
             refusal::store(planner, held, told, &refusal).await
         }
     }
 }
 
 /// The plan of a submitted spec: the stored one, or one made and stored now.
-async fn submitted(planner: &Planner, held: &HeldPlan, batch: &BatchId) -> Result<Planned, BatchError> {
+async fn submitted(planner: &Planner, held: &HeldPlan, batch: &BatchId, step: &Step) -> Result<Planned, BatchError> {
     let stored = facts::begin(&planner.bus, batch, FIRST_GENERATION).await?;
     let submission = match read(planner, held).await? {
         Ok(submission) => submission,
@@ -125,7 +146,7 @@ async fn submitted(planner: &Planner, held: &HeldPlan, batch: &BatchId) -> Resul
     let planned = match stored {
         Some(begin) => Planned::Begun { begin: Box::new(begin), is_new: false },
         None => match facts::gone(&planner.bus, batch).await? {
-            None => make_begin(planner, batch, submission).await?,
+            None => make_begin(planner, batch, submission, step).await?,
             Some(Gone::Deleted) => Planned::Refused { refusal: Refusal::BatchDeleted, is_told: true },
             Some(Gone::Purged(purged)) if purged.spec_digest == spec_digest => Planned::Nothing,
             Some(Gone::Purged(purged)) => {
@@ -143,12 +164,13 @@ async fn submitted(planner: &Planner, held: &HeldPlan, batch: &BatchId) -> Resul
     }
 }
 
-/// Publishes the jobs of a stored plan that are neither queued nor answered, and seals it; or does what is asked of the
-/// batch instead.
+/// Publishes the jobs of a stored plan that are neither queued nor answered, as part of `step`, and seals it; or does what
+/// is asked of the batch instead.
 pub(crate) async fn publish(
     planner: &Planner,
     begin: &Begin,
     is_new: bool,
+    step: &Step,
     stop: &CancellationToken,
 ) -> Result<(), BatchError> {
     let (bus, batch, generation) = (&planner.bus, &begin.batch_id, begin.generation);
@@ -157,6 +179,10 @@ pub(crate) async fn publish(
         return control::end_batch(planner, begin, request).await;
     }
     if asked.as_ref().is_some_and(facts::Asked::pauses) {
+        if !is_new {
+            // Looked at again and again until it is resumed.
+            step.discard();
+        }
         control::take_back(planner, batch).await?;
         return Err(BatchError::Paused(batch.clone()));
     }
@@ -173,7 +199,7 @@ pub(crate) async fn publish(
         }
         Shards::present(bus, begin).await?
     };
-    match planner.publisher.publish(bus, begin, &present, resumed, stop).await? {
+    match planner.publisher.publish(bus, begin, &present, resumed, step, stop).await? {
         Published::All(jobs) => seal(planner, begin, jobs).await,
         Published::Stopped => {
             let asked = facts::asked(&planner.batches, batch).await?;
@@ -201,7 +227,12 @@ async fn read(planner: &Planner, held: &HeldPlan) -> Result<Result<Submission, R
 }
 
 /// Plans a batch and stores its plan.
-async fn make_begin(planner: &Planner, batch: &BatchId, submission: Submission) -> Result<Planned, BatchError> {
+async fn make_begin(
+    planner: &Planner,
+    batch: &BatchId,
+    submission: Submission,
+    step: &Step,
+) -> Result<Planned, BatchError> {
     let Submission { spec, spec_digest, priority } = submission;
     let options = planner.options.clone();
     let planned = planner.threads.run("plans", move || plan(&spec, &options).map(|plan| (spec, plan))).await?;
@@ -224,15 +255,17 @@ async fn make_begin(planner: &Planner, batch: &BatchId, submission: Submission) 
         created_at: Timestamp::now(),
     };
     refusal::clear(&planner.batches, batch).await?;
-    store(planner, begin).await
+    store(planner, begin, step).await
 }
 
-/// Stores a plan, create-only. When another planner was first, its plan is the one returned.
-pub(crate) async fn store(planner: &Planner, begin: Begin) -> Result<Planned, BatchError> {
+/// Stores a plan, create-only, with the step it was made in. When another planner was first, its plan is the one returned.
+pub(crate) async fn store(planner: &Planner, begin: Begin, step: &Step) -> Result<Planned, BatchError> {
     let (batch, generation) = (&begin.batch_id, begin.generation);
     let subject = planner.bus.names.generation_event(batch, generation, BatchEvent::Begin);
     let id = facts::event_id(batch, generation, BatchEvent::Begin);
-    match planner.bus.create(&subject, &id, encode(&begin)).await? {
+    let mut headers = headers_with_id(&id);
+    step.inject(&mut headers);
+    match planner.bus.create_with_headers(&subject, headers, encode(&begin)).await? {
         Creation::Created => {
             tracing::info!(runs = begin.total_runs, shards = begin.total_shards, generation, "planned");
             Ok(Planned::Begun { begin: Box::new(begin), is_new: true })

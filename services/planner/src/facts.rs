@@ -6,6 +6,7 @@ use jetsweep_shared::events::{
 };
 use jetsweep_shared::ids::BatchId;
 use jetsweep_shared::subjects::{BatchEvent, control_key, status_key};
+use jetsweep_shared::telemetry::{Parent, parent_from};
 
 use async_nats::jetstream::kv::{Entry, Operation, Store};
 use bytes::Bytes;
@@ -30,6 +31,14 @@ pub(crate) async fn latest_begin(bus: &Bus, batch: &BatchId) -> Result<Option<Be
         }
     }
     Ok(latest)
+}
+
+/// The step in which a generation was planned first, as stored with its plan: for what is published of it when its plan
+/// message is gone.
+pub(crate) async fn planned_in(bus: &Bus, batch: &BatchId, generation: u32) -> Result<Parent, BatchError> {
+    let subject = bus.names.generation_event(batch, generation, BatchEvent::Begin);
+    let begin = bus.last_with_headers(&bus.names.results_stream(), &subject).await?;
+    Ok(parent_from(begin.as_ref().map(|(headers, _)| headers)))
 }
 
 /// The event that says that every job of a generation is published.

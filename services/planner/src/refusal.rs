@@ -42,7 +42,8 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    fn code(&self) -> &'static str {
+    /// Stable word for why.
+    pub(crate) fn code(&self) -> &'static str {
         match self {
             Refusal::InvalidBatchId => "invalid_batch_id",
             Refusal::InvalidSpec(_) => "invalid_spec",

@@ -4,6 +4,7 @@ use jetsweep_shared::events::{self, Begin, Retry, decode, encode};
 use jetsweep_shared::ids::BatchId;
 use jetsweep_shared::plan::{Plan, RetryPlan, RunRange, ShardPlan};
 use jetsweep_shared::spec::ResolvedSpec;
+use jetsweep_shared::telemetry::Step;
 use jiff::Timestamp;
 
 use crate::batch::{self, Planned};
@@ -21,6 +22,7 @@ pub(crate) async fn asked(
     payload: &[u8],
     batch: &BatchId,
     generation: u32,
+    step: &Step,
 ) -> Result<Planned, BatchError> {
     let refused = |reason: String| Ok(Planned::refused(Refusal::InvalidRetry(reason)));
     let retry = match decode::<Retry>(payload) {
@@ -54,7 +56,7 @@ pub(crate) async fn asked(
     if let Some(reason) = too_large(&begin, planner.options.max_payload) {
         return refused(reason);
     }
-    match batch::store(planner, begin).await? {
+    match batch::store(planner, begin, step).await? {
         Planned::Begun { begin, .. } if !retries(&begin, &runs) => refused(other_runs(batch, generation)),
         planned => Ok(planned),
     }

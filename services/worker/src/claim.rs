@@ -13,10 +13,11 @@
 
 use std::time::Duration;
 
-use async_nats::{HeaderMap, header};
 use bytes::Bytes;
-use jetsweep_shared::bus::{Bus, BusError};
+use jetsweep_shared::bus::{Bus, BusError, Stored, headers_with_id};
 use jetsweep_shared::events::headers;
+use jetsweep_shared::telemetry::Step;
+use jetsweep_shared::telemetry::steps::Kind;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
@@ -71,6 +72,7 @@ pub(crate) struct Claim {
     hand_backs: TaskTracker,
     runtime: Handle,
     is_settled: bool,
+    step: Step,
 }
 
 impl Claim {
@@ -80,7 +82,25 @@ impl Claim {
     pub(crate) fn new(bus: Bus, reply: String, ack_wait: Duration, hand_backs: TaskTracker) -> Self {
         let ticker = tokio::spawn(show_signs_of_life(bus.clone(), reply.clone(), ack_wait / SIGNS_PER_ACK_WAIT));
         let runtime = Handle::current();
-        Self { bus, reply, ticker: ticker.abort_handle(), hand_backs, runtime, is_settled: false }
+        Self {
+            bus,
+            reply,
+            ticker: ticker.abort_handle(),
+            hand_backs,
+            runtime,
+            is_settled: false,
+            step: Step::default(),
+        }
+    }
+
+    /// Whatever is done with it is part of a step of doing the job.
+    pub(crate) fn is_part_of(&mut self, step: &Step) {
+        self.step = step.clone();
+    }
+
+    /// The step that it is part of.
+    pub(crate) fn step(&self) -> &Step {
+        &self.step
     }
 
     /// Stores the job's result, waits until it is stored, then acknowledges the job. Dropping the future hands the
@@ -89,7 +109,7 @@ impl Claim {
     /// # Errors
     /// When the server refuses the result for good, such as for its size.
     pub(crate) async fn complete(self, result: Outgoing) -> Result<(), Refused> {
-        match self.bus.publish(&result.subject, &result.id, result.payload).await {
+        match self.publish(result).await {
             Ok(_) => {
                 self.acknowledge().await;
                 Ok(())
@@ -103,8 +123,9 @@ impl Claim {
     /// # Errors
     /// When the server refuses one of the two for good.
     pub(crate) async fn dead_letter(self, dead: DeadLetter) -> Result<(), Refused> {
-        let mut error_headers = HeaderMap::new();
-        error_headers.insert(header::NATS_MESSAGE_ID, dead.letter.id.as_str());
+        let mut error_headers = headers_with_id(&dead.letter.id);
+        // As they came with the job: who tries it again goes on from there.
+        self.step.came_from().inject(&mut error_headers);
         error_headers.insert(headers::ERROR_CODE, one_line(&dead.code).as_str());
         error_headers.insert(headers::ERROR, one_line(&dead.message).as_str());
         error_headers.insert(headers::ORIGIN, one_line(&dead.origin).as_str());
@@ -113,12 +134,23 @@ impl Claim {
             return Err(Refused { claim: self, error });
         }
         if let Some(result) = dead.result
-            && let Err(error) = self.bus.publish(&result.subject, &result.id, result.payload).await
+            && let Err(error) = self.publish(result).await
         {
             return Err(Refused { claim: self, error });
         }
         self.acknowledge().await;
         Ok(())
+    }
+
+    async fn publish(&self, result: Outgoing) -> Result<Stored, BusError> {
+        let step = self.step.child_to("publish result", &result.subject);
+        let mut headers = headers_with_id(&result.id);
+        step.inject(&mut headers);
+        let published = self.bus.publish_with_headers(&result.subject, headers, result.payload).await;
+        if let Err(error) = &published {
+            step.failed(&error.to_string());
+        }
+        published
     }
 
     /// Acknowledges the job without a result, because its batch is cancelled.
@@ -136,7 +168,9 @@ impl Claim {
     /// confirmed costs a repetition and nothing else.
     async fn acknowledge(mut self) {
         self.settle();
+        let step = self.step.child("acknowledge", Kind::Client);
         if let Err(error) = self.bus.ack(&self.reply).await {
+            step.failed(&error.to_string());
             tracing::warn!(%error, "job done, but it may be delivered once more");
         }
     }
@@ -194,6 +228,7 @@ mod tests {
     use jetsweep_shared::config::NatsConfig;
     use jetsweep_shared::ids::Priority;
     use jetsweep_shared::subjects::{NATIVE, Names};
+    use jetsweep_shared::telemetry::parent_from;
     use jetsweep_shared::topology::{self, Tuning};
     use jetsweep_tests::{NatsServer, eventually, message, messages};
 
@@ -298,7 +333,11 @@ mod tests {
     #[tokio::test]
     async fn a_dead_letter_is_payload_headers_and_result_before_the_ack() {
         let world = World::new(NEVER).await;
-        let claim = world.claim(&world.deliver().await, NEVER);
+        let mut claim = world.claim(&world.deliver().await, NEVER);
+        let sent_in = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let mut came = async_nats::HeaderMap::new();
+        came.insert(headers::TRACEPARENT, sent_in);
+        claim.is_part_of(&Step::passing(parent_from(Some(&came))));
         let subject = world.bus.names.dead_job(&"b".parse().unwrap(), 0, 0);
         let letter = Outgoing { subject: subject.clone(), id: "b.0.0".to_owned(), payload: "a job".into() };
         let dead = DeadLetter {
@@ -316,7 +355,10 @@ mod tests {
         assert_eq!(letter.payload, "a job");
         assert_eq!((header(headers::ERROR_CODE), header(headers::ORIGIN)), ("why".into(), "where.it.was".into()));
         assert!(header(headers::ERROR).starts_with("two lines and more"));
-        messages(jetstream, &world.bus.names.results_stream(), &world.result().subject, 1).await;
+        assert_eq!(header(headers::TRACEPARENT), sent_in);
+        let result = &messages(jetstream, &world.bus.names.results_stream(), &world.result().subject, 1).await[0];
+        let result_headers = result.headers.as_ref().unwrap();
+        assert_eq!(result_headers.get(headers::TRACEPARENT).unwrap().as_str(), sent_in);
     }
 
     #[tokio::test]

@@ -15,6 +15,7 @@ use async_nats::Message;
 use jetsweep_shared::bus::{Bus, with_jitter};
 use jetsweep_shared::events::{Job, ShardResult};
 use jetsweep_shared::ids::Priority;
+use jetsweep_shared::telemetry::steps::Kind;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -84,7 +85,9 @@ pub(crate) struct Handler {
 impl Handler {
     /// Takes a delivered job on, in a task of its own.
     pub(crate) fn start(self: &Arc<Self>, message: Message, place: Place) {
-        let Some((delivery, claim)) = self.claim(message) else { return };
+        let Some((mut delivery, mut claim)) = self.claim(message) else { return };
+        delivery.begin();
+        claim.is_part_of(&delivery.step);
         let (batch, generation, shard) = match &delivery.named {
             Some(named) => (named.batch.as_str(), named.generation, named.shard),
             None => ("", 0, 0),
@@ -97,6 +100,7 @@ impl Handler {
             let handled = handler.handle(&delivery, claim, place);
             if handler.aborting.run_until_cancelled(handled).await.is_none() {
                 tracing::info!("handed back, unfinished");
+                delivery.step.failed("handed back, unfinished");
                 handler.stats.job_given_back();
             }
         };
@@ -123,6 +127,9 @@ impl Handler {
             Ok(job) => Arc::new(job),
             Err(failure) => return self.fail(delivery, claim, failure).await,
         };
+        delivery.step.set("symbol", || job.symbol.to_string());
+        delivery.step.set("strategy", || job.strategy.name.clone());
+        delivery.step.set("runs", u64::from(job.runs.count));
         let is_cancelled = self.controls.cancelled(&job.batch_id, job.generation).await;
         if is_cancelled.load(Ordering::Relaxed) {
             return self.skip(claim).await;
@@ -149,7 +156,9 @@ impl Handler {
         let needs = if delivery.is_redelivered() {
             Needs::Child { pinned: self.pins.pinned(&job.batch_id, &job.symbol).await? }
         } else {
+            let loading = delivery.step.child("load bars", Kind::Internal);
             let (input, load_time) = self.load(job).await?;
+            drop(loading);
             Needs::Slot { input, load_us: micros(load_time) }
         };
         // A job waits here with its place at hand, so that no more are pulled.
@@ -167,6 +176,7 @@ impl Handler {
         is_cancelled: Arc<AtomicBool>,
     ) -> Outcome {
         let Ready { needs, turn } = ready;
+        let _computing = delivery.step.child("compute", Kind::Internal);
         if is_cancelled.load(Ordering::Relaxed) {
             return Ok(Ending::Cancelled);
         }
@@ -298,16 +308,19 @@ impl Handler {
 
     async fn skip(&self, claim: Claim) {
         tracing::debug!("skipped, its batch is cancelled");
+        claim.step().set("skipped", true);
         claim.skip().await;
         self.stats.job_skipped();
     }
 
     async fn give_back(&self, claim: Claim) {
+        claim.step().failed("handed back");
         claim.give_back(Duration::ZERO).await;
         self.stats.job_given_back();
     }
 
     async fn fail(&self, delivery: &Delivery, claim: Claim, failure: Failure) {
+        delivery.step.failed(&failure.to_string());
         match failure {
             Failure::Retryable { reason } => self.retry(delivery, claim, &reason).await,
             Failure::Fatal { code, message } => self.bury(delivery, claim, &code, &message).await,

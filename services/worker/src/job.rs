@@ -11,6 +11,7 @@ use jetsweep_shared::events::{self, Begin, Job, Outcome, ShardResult, Timing};
 use jetsweep_shared::ids::Symbol;
 use jetsweep_shared::plan::RunRange;
 use jetsweep_shared::subjects::{BatchEvent, JobSubject, Names};
+use jetsweep_shared::telemetry::{Step, parent_from, steps};
 use jiff::Timestamp;
 use serde::Deserialize;
 
@@ -31,6 +32,8 @@ pub(crate) struct Delivery {
     /// Its place in the stream.
     pub(crate) sequence: u64,
     pub(crate) received: Instant,
+    /// What is done for it, for whoever traces.
+    pub(crate) step: Step,
 }
 
 impl Delivery {
@@ -48,7 +51,14 @@ impl Delivery {
             delivered,
             sequence,
             received: Instant::now(),
+            step: Step::passing(parent_from(message.headers.as_ref())),
         })
+    }
+
+    /// Begins the step of doing it.
+    pub(crate) fn begin(&mut self) {
+        let from = self.step.came_from().clone();
+        self.step = steps::job(from, &self.subject, self.named.as_ref(), self.delivered);
     }
 
     /// Whether it was delivered before: whoever had it died, or handed it back.

@@ -23,6 +23,8 @@ pub(super) enum Kind {
     OneOf(&'static [&'static str]),
     /// A fraction above 0, at most 1.
     Share,
+    /// A fraction from 0 to 1.
+    Fraction,
     /// A whole number of something, within bounds.
     Whole { unit: &'static str, min: i64, max: i64 },
 }
@@ -40,7 +42,7 @@ const MIB: i64 = 1 << 20;
 const DAY_SECONDS: i64 = 24 * 3600;
 
 /// All keys, in the order in which they are shown.
-pub(super) const KEYS: [Key; 51] = [
+pub(super) const KEYS: [Key; 53] = [
     text("nats.url"),
     text("nats.credentials"),
     text("nats.user"),
@@ -94,6 +96,8 @@ pub(super) const KEYS: [Key; 51] = [
     text("http.token_file"),
     Key { path: "log.format", kind: Kind::OneOf(&["auto", "human", "json"]) },
     text("log.filter"),
+    text("traces.endpoint"),
+    Key { path: "traces.sample", kind: Kind::Fraction },
 ];
 
 /// The key of a path, or what is wrong with the path.
@@ -151,6 +155,10 @@ impl Kind {
             (Kind::Share, Value::Whole(1)) => Ok(()),
             (Kind::Share, Value::Float(number)) => Err(format!("must be above 0 and at most 1, is {number}")),
             (Kind::Share, Value::Whole(number)) => Err(format!("must be above 0 and at most 1, is {number}")),
+            (Kind::Fraction, Value::Float(number)) if (0.0..=1.0).contains(number) => Ok(()),
+            (Kind::Fraction, Value::Whole(0 | 1)) => Ok(()),
+            (Kind::Fraction, Value::Float(number)) => Err(format!("must be from 0 to 1, is {number}")),
+            (Kind::Fraction, Value::Whole(number)) => Err(format!("must be from 0 to 1, is {number}")),
             // A value of the wrong type may be a secret written without quotes.
             (Kind::Secret, _) => Err("must be text in quotes".to_owned()),
             (wanted, found) => Err(format!("must be {}, is {}", wanted.describe(), found.describe())),
@@ -161,7 +169,7 @@ impl Kind {
     pub(super) fn parse(self, text: &str) -> Value {
         match (self, text.trim().parse(), text.trim().parse()) {
             (Kind::Whole { .. }, Ok(number), _) => Value::Whole(number),
-            (Kind::Share, _, Ok(number)) => Value::Float(number),
+            (Kind::Share | Kind::Fraction, _, Ok(number)) => Value::Float(number),
             _ => Value::Text(text.to_owned()),
         }
     }
@@ -170,7 +178,7 @@ impl Kind {
         match self {
             Kind::Text | Kind::Secret => "text in quotes".to_owned(),
             Kind::OneOf(words) => words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" or "),
-            Kind::Share => "a fraction, as in 0.8".to_owned(),
+            Kind::Share | Kind::Fraction => "a fraction, as in 0.8".to_owned(),
             Kind::Whole { unit, .. } => format!("a whole number of {unit}"),
         }
     }

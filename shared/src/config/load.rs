@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::keys::{self, KEYS};
 use super::secret::{Secret, redact_url};
 use super::settings::Config;
+use super::traces;
 use crate::spec::tree::{self, Node, Table, Value};
 use crate::subjects::Names;
 
@@ -34,6 +35,9 @@ const ENV_MLFLOW: [(&str, &str); 5] = [
     ("MLFLOW_TRACKING_TOKEN", "mlflow.token"),
     ("MLFLOW_TRACKING_SERVER_CERT_PATH", "mlflow.ca_file"),
 ];
+
+/// OpenTelemetry's own variables for where spans go, the one that wins last. The SDK reads its others by itself.
+const ENV_OTLP: [&str; 2] = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
 
 /// Variables with this prefix belong to tests (fail points and the like) and are left alone.
 const ENV_TEST_PREFIX: &str = "JETSWEEP_TEST_";
@@ -159,7 +163,8 @@ impl Overrides {
 pub struct Sources {
     /// File named by `--config`, which must exist.
     pub file: Option<PathBuf>,
-    /// Names and values of the environment; those that are neither prefixed `JETSWEEP_` nor one of MLflow's own are ignored.
+    /// Names and values of the environment; those that are neither prefixed `JETSWEEP_` nor one of MLflow's or
+    /// OpenTelemetry's own are ignored.
     pub env: Vec<(String, String)>,
     /// What flags set.
     pub overrides: Overrides,
@@ -172,7 +177,7 @@ impl Sources {
     pub fn of_process(file: Option<PathBuf>, overrides: Overrides) -> Self {
         let env = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
-            .filter(|(name, _)| name.starts_with(ENV_PREFIX) || ENV_MLFLOW.iter().any(|(known, _)| known == name))
+            .filter(|(name, _)| name.starts_with(ENV_PREFIX) || is_of_others(name))
             .collect();
         Self { file, env, overrides }
     }
@@ -197,7 +202,7 @@ impl Config {
         if let Some((path, table)) = read_file(sources)? {
             layers.push(file_settings(&path, &table, &mut problems));
         }
-        layers.push(mlflow_settings(&sources.env, &mut problems));
+        layers.push(settings_of_others(&sources.env, &mut problems));
         layers.push(env_settings(&sources.env, &mut problems));
         layers.push(flag_settings(&sources.overrides, &mut problems));
         if !problems.is_empty() {
@@ -307,7 +312,7 @@ impl Config {
                 "nats.credentials and nats.user cannot both be used to sign in; set one of them".to_owned(),
             );
         }
-        for (key, message) in self.mlflow.problems() {
+        for (key, message) in self.mlflow.problems().into_iter().chain(self.traces.problems()) {
             problem(key, message);
         }
         problems
@@ -384,13 +389,26 @@ fn env_settings(env: &[(String, String)], problems: &mut Vec<Problem>) -> Vec<Se
     settings
 }
 
-/// What MLflow's own variables say. Those that are empty say nothing.
-fn mlflow_settings(env: &[(String, String)], problems: &mut Vec<Problem>) -> Vec<Setting> {
-    let mut settings = Vec::new();
-    for (variable, path) in ENV_MLFLOW {
+/// Whether a variable is one of those that other programs know too.
+fn is_of_others(name: &str) -> bool {
+    ENV_MLFLOW.iter().any(|(known, _)| *known == name) || ENV_OTLP.contains(&name)
+}
+
+/// What MLflow's and OpenTelemetry's own variables say. Those that are empty say nothing.
+fn settings_of_others(env: &[(String, String)], problems: &mut Vec<Problem>) -> Vec<Setting> {
+    let set = |variable: &str| {
         let set = env.iter().find(|(name, value)| name == variable && !value.trim().is_empty());
-        let Some((_, text)) = set else { continue };
-        settings.extend(checked_text(path, text, Origin::Env { variable: variable.to_owned() }, problems));
+        set.map(|(_, text)| text.clone())
+    };
+    let [of_all_signals, of_traces] = ENV_OTLP;
+    let said = ENV_MLFLOW.iter().map(|(variable, path)| (*variable, *path, set(variable))).chain([
+        (of_all_signals, "traces.endpoint", set(of_all_signals).map(|endpoint| traces::with_path(&endpoint))),
+        (of_traces, "traces.endpoint", set(of_traces)),
+    ]);
+    let mut settings = Vec::new();
+    for (variable, path, text) in said {
+        let Some(text) = text else { continue };
+        settings.extend(checked_text(path, &text, Origin::Env { variable: variable.to_owned() }, problems));
     }
     settings
 }

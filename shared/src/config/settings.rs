@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::load::Origin;
 use super::mlflow::MlflowConfig;
 use super::secret::Secret;
+use super::traces::TracesConfig;
 
 const MIB: u64 = 1 << 20;
 
@@ -37,6 +38,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// Logs.
     pub log: LogConfig,
+    /// Traces.
+    pub traces: TracesConfig,
     /// Where each value that is no default came from, by key.
     #[serde(skip)]
     pub(super) origins: BTreeMap<String, Origin>,
@@ -193,6 +196,7 @@ impl Default for Config {
             limits: LimitsConfig::default(),
             http: HttpConfig::default(),
             log: LogConfig::default(),
+            traces: TracesConfig::default(),
             origins: BTreeMap::new(),
         }
     }

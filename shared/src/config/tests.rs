@@ -71,6 +71,34 @@ fn mlflows_own_variables_are_heard_and_ours_win() {
 }
 
 #[test]
+fn opentelemetrys_own_variables_are_heard_and_ours_win() {
+    let all = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector:4318/otlp/"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://traces/spans"),
+        ("JETSWEEP_TRACES__ENDPOINT", "http://ours:4318"),
+    ];
+    let explained = |env: &[(&str, &str)]| {
+        let config = Config::load(&sources(env)).unwrap();
+        let endpoint = config.explain().into_iter().find(|line| line.key == "traces.endpoint").unwrap();
+        (config.traces.url(), endpoint.value.unwrap_or_default(), endpoint.origin.to_string())
+    };
+    let told = |url: &str, value: &str, origin: &str| (Some(url.to_owned()), value.to_owned(), origin.to_owned());
+    let url = "https://collector:4318/otlp/v1/traces";
+    assert_eq!(explained(&all[..1]), told(url, url, "OTEL_EXPORTER_OTLP_ENDPOINT"));
+    let of_traces = told("http://traces/spans", "http://traces/spans", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
+    assert_eq!(explained(&all[..2]), of_traces);
+    let ours = told("http://ours:4318/v1/traces", "http://ours:4318", "JETSWEEP_TRACES__ENDPOINT");
+    assert_eq!(explained(&all), ours);
+    assert_eq!(explained(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "")]), (None, String::new(), "default".to_owned()));
+
+    let env = [("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"), ("JETSWEEP_TRACES__SAMPLE", "1.5")];
+    let error = Config::load(&sources(&env)).unwrap_err().to_string();
+    assert!(error.ends_with("\n  JETSWEEP_TRACES__SAMPLE: must be from 0 to 1, is 1.5"), "{error}");
+    let error = Config::load(&sources(&env[..1])).unwrap_err().to_string();
+    assert!(error.contains("\n  OTEL_EXPORTER_OTLP_ENDPOINT: \"collector:4317/v1/traces\" is no address"), "{error}");
+}
+
+#[test]
 fn every_key_of_the_structs_is_in_the_table() {
     let config = serde_json::to_value(Config::default()).unwrap();
     let mut paths = Vec::new();

@@ -14,3 +14,7 @@ pub const ORIGIN: &str = "Jetsweep-Origin";
 pub const STREAM: &str = "Jetsweep-Stream";
 /// Number of the message within an answer in several messages, from 0.
 pub const PART: &str = "Jetsweep-Part";
+/// The span a message was sent in, in the notation of W3C trace context, on any message of a batch that is traced.
+pub const TRACEPARENT: &str = "traceparent";
+/// What tracing systems add to [`TRACEPARENT`].
+pub const TRACESTATE: &str = "tracestate";

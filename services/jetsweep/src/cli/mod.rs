@@ -152,6 +152,20 @@ impl Command {
         overrides
     }
 
+    /// Who traces, if the command takes part in a batch's way to its rows: `worker`.
+    pub(crate) fn traced_as(&self) -> Option<&'static str> {
+        match self {
+            Command::Planner(_) => Some("planner"),
+            Command::Worker(_) => Some("worker"),
+            Command::Consolidator(ConsolidatorArgs { command: None, .. }) => Some("consolidator"),
+            Command::MlflowBridge(_) => Some("mlflow-bridge"),
+            Command::Run(_) => Some("run"),
+            Command::Submit(_) => Some("submit"),
+            Command::Retry(_) | Command::Dead(_) => Some("retry"),
+            _ => None,
+        }
+    }
+
     /// Whether the command serves until told to stop, so that its log is what it has to say.
     pub(crate) fn serves(&self) -> bool {
         matches!(self, Command::Planner(_) | Command::Worker(_) | Command::MlflowBridge(_))

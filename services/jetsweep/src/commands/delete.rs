@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
+use async_nats::HeaderMap;
 use jetsweep_shared::events::DeleteRequest;
 use jetsweep_shared::ids::BatchId;
 use jiff::{SignedDuration, Timestamp};
@@ -55,7 +56,7 @@ pub(crate) async fn prune(args: PruneArgs, app: &App) -> Answer {
 /// Deletes a batch, and waits until its rows are gone.
 async fn delete(services: &Services, batch: &BatchId, doing: &str) -> Result<(), Failure> {
     let request = serde_json::to_vec(&DeleteRequest { batch_id: batch.clone() }).or_broken(|| doing)?;
-    services.ask_planner("delete", request.into(), doing).await?;
+    services.ask_planner("delete", HeaderMap::new(), request.into(), doing).await?;
     let gone = async {
         while services.status(batch).await?.is_some() {
             tokio::time::sleep(LOOK_AGAIN).await;

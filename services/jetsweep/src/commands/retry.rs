@@ -2,10 +2,12 @@
 
 use std::io::{self, Write};
 
+use async_nats::HeaderMap;
 use jetsweep_consolidator::Row;
 use jetsweep_shared::events::{self, Retry, RetryReply};
 use jetsweep_shared::ids::BatchId;
 use jetsweep_shared::plan::RunRange;
+use jetsweep_shared::telemetry::steps;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
@@ -121,7 +123,10 @@ pub(super) async fn ask(
     let generation = status.map_or(0, |status| status.generation) + 1;
     let retry =
         Retry { version: events::VERSION, batch_id: batch.clone(), generation, runs, requested_at: Timestamp::now() };
-    let answer = services.ask_planner("retry", events::encode(&retry), doing).await?;
+    let step = steps::retry(&services.bus.names.endpoint("planner", "retry"), batch, generation);
+    let mut headers = HeaderMap::new();
+    step.inject(&mut headers);
+    let answer = services.ask_planner("retry", headers, events::encode(&retry), doing).await?;
     serde_json::from_slice(&answer).or_broken(|| doing)
 }
 

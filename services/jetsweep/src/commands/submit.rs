@@ -12,6 +12,7 @@ use jetsweep_shared::events::{self, Begin, ErrorReply, SubmitReply, headers};
 use jetsweep_shared::ids::{BatchId, Priority};
 use jetsweep_shared::spec::{self, ResolvedSpec};
 use jetsweep_shared::subjects::BatchEvent;
+use jetsweep_shared::telemetry::{Step, steps};
 use jetsweep_shared::topology::{self, Tuning};
 use serde::Serialize;
 
@@ -37,8 +38,10 @@ pub(crate) async fn execute(args: SubmitArgs, app: &App) -> Answer {
     let named = args.batch.batch.as_deref().map(|id| batches::id(id, &doing)).transpose()?;
     let spec = sweep::load(&args.sweep, app, &doing)?.spec;
     let services = Services::need(app, &doing).await?;
+    let batch = named.unwrap_or_else(|| default_id(&spec.resolved));
     let submission = Submission {
-        batch: named.unwrap_or_else(|| default_id(&spec.resolved)),
+        step: steps::submit(&services.bus.names.endpoint("planner", "submit"), &batch),
+        batch,
         document: spec.document.to_json().into(),
         digest: spec.resolved.digest(),
         priority: args.batch.priority.map(Priority::from),
@@ -48,6 +51,7 @@ pub(crate) async fn execute(args: SubmitArgs, app: &App) -> Answer {
         Some(reply) => Submitted::planned(reply),
         None => submission.queue(&services.bus, app, &doing).await?,
     };
+    drop(submission);
     if !args.wait {
         return Ok(Box::new(submitted));
     }
@@ -72,6 +76,8 @@ struct Submission {
     digest: String,
     /// In place of the document's, when given.
     priority: Option<Priority>,
+    /// Submitting it.
+    step: Step,
 }
 
 impl Submission {
@@ -80,6 +86,7 @@ impl Submission {
         if let Some(priority) = self.priority {
             map.insert(headers::PRIORITY, priority.as_str());
         }
+        self.step.inject(&mut map);
         map
     }
 

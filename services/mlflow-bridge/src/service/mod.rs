@@ -16,6 +16,7 @@ use jetsweep_shared::events::{self, Begin, MlflowState, ShardResult};
 use jetsweep_shared::ids::BatchId;
 use jetsweep_shared::monitor::Monitor;
 use jetsweep_shared::subjects::{BatchEvent, InvalidNamespace, Names, ResultSubject};
+use jetsweep_shared::telemetry::{parent_from, steps};
 use jetsweep_shared::topology::{self, TopologyError, Tuning};
 use tokio::sync::{OnceCell, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -352,6 +353,9 @@ impl Bridge {
             // Chosen when the batch is complete.
             return Ok(());
         }
+        let from = parent_from(message.headers.as_ref());
+        let step = steps::log_runs(from, subject, &result.batch_id, result.generation, result.shard);
+        step.set("runs", u64::from(result.runs.count));
         let log_one = |row: RunRow| {
             let log = &log;
             async move { (row.run, log.log_run(&self.source, &row).await) }
@@ -364,14 +368,20 @@ impl Bridge {
             match outcome {
                 Ok(()) => {}
                 Err(LogError::Refused(words)) => refusals.push((run, words)),
-                Err(LogError::NotNow(words)) => return Err(words),
+                Err(LogError::NotNow(words)) => {
+                    step.failed(&words);
+                    return Err(words);
+                }
             }
+        }
+        if let Some((_, words)) = refusals.first() {
+            step.failed(words);
         }
         if refusals.is_empty() { Ok(()) } else { self.bury(message, sequence, &refusals).await }
     }
 
     async fn bury(&self, message: &Message, sequence: u64, refusals: &[(u64, String)]) -> Result<(), String> {
-        let kept = dead::keep(&self.bus, &message.subject, sequence, message.payload.clone(), refusals).await;
+        let kept = dead::keep(&self.bus, message, sequence, refusals).await;
         kept.map_err(|error| error.to_string())
     }
 

@@ -16,7 +16,8 @@ use futures::StreamExt;
 use jetsweep_shared::bus::with_jitter;
 use jetsweep_shared::events::{self, Begin, Cancelled, Control, encode};
 use jetsweep_shared::ids::BatchId;
-use jetsweep_shared::subjects::{BatchEvent, EVERY_CONTROL_KEY, control_batch};
+use jetsweep_shared::subjects::{BatchEvent, EVERY_CONTROL_KEY, PlanSubject, control_batch};
+use jetsweep_shared::telemetry::steps;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
@@ -118,7 +119,10 @@ async fn do_as_asked(planner: &Planner, batch: &BatchId) -> Result<(), BatchErro
     }
     if asked.resumes().is_some() {
         let Some(active) = planner.active.enter(batch) else { return Ok(()) };
-        let published = batch::publish(planner, &begin, false, active.stopped()).await;
+        let from = facts::planned_in(bus, batch, begin.generation).await?;
+        let subject = PlanSubject { batch: batch.clone(), generation: begin.generation };
+        let step = steps::plan(from, &bus.names.plan(batch), &subject);
+        let published = batch::publish(planner, &begin, false, &step, active.stopped()).await;
         return match published {
             // Asked otherwise meanwhile: the next attempt does that.
             _ if active.leave() => Err(BatchError::ControlGone(batch.clone())),

@@ -5,6 +5,7 @@ use jetsweep_shared::bus::Creation;
 use jetsweep_shared::events::{self, Begin, DeleteReply, DeleteRequest, Deleted, Retry, RetryReply, decode, encode};
 use jetsweep_shared::ids::BatchId;
 use jetsweep_shared::subjects::BatchEvent;
+use jetsweep_shared::telemetry::{parent_from, steps};
 use jiff::Timestamp;
 
 use super::reply::Rejection;
@@ -37,11 +38,10 @@ pub(super) async fn retry(planner: &Planner, message: &Message) -> Result<RetryR
     }
     check(planner, before, &asked).await?;
     let subject = bus.names.plan_retry(batch, generation);
-    match bus
-        .create_with_headers(&subject, HeaderMap::new(), message.payload.clone())
-        .await
-        .map_err(BatchError::from)?
-    {
+    let step = steps::accept(parent_from(message.headers.as_ref()), &subject, batch, generation);
+    let mut headers = HeaderMap::new();
+    step.inject(&mut headers);
+    match bus.create_with_headers(&subject, headers, message.payload.clone()).await.map_err(BatchError::from)? {
         Creation::Created => Ok(reply),
         Creation::Existed => {
             let pending = facts::pending_retry(bus, batch, generation).await?;

@@ -7,6 +7,7 @@ use jetsweep_engine::problem::Problem;
 use jetsweep_shared::bus::Creation;
 use jetsweep_shared::events::{SubmitReply, headers};
 use jetsweep_shared::ids::BatchId;
+use jetsweep_shared::telemetry::{parent_from, steps};
 
 use super::reply::Rejection;
 use super::validate::{self, Checked};
@@ -109,6 +110,8 @@ async fn store(planner: &Planner, batch: &BatchId, message: &Message) -> Result<
         plan_headers.insert(headers::PRIORITY, priority);
     }
     let subject = planner.bus.names.plan(batch);
+    let step = steps::accept(parent_from(message.headers.as_ref()), &subject, batch, FIRST_GENERATION);
+    step.inject(&mut plan_headers);
     let storing = planner.bus.create_with_headers(&subject, plan_headers, message.payload.clone());
     match tokio::time::timeout(STORING_TIME, storing).await {
         Ok(created) => Ok(created.map_err(BatchError::from)?),

@@ -8,9 +8,10 @@ mod shards;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jetsweep_shared::bus::{Bus, BusError, Stored};
+use jetsweep_shared::bus::{Bus, BusError, Stored, headers_with_id};
 use jetsweep_shared::events::Begin;
 use jetsweep_shared::monitor::Counter;
+use jetsweep_shared::telemetry::{Parent, Step};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -72,7 +73,7 @@ impl Publisher {
     /// Publishes the jobs of all shards that are not `present`, and returns when each is stored. Stops early, with no
     /// job under way, when `stop` is cancelled. Dropping the future stops at once; jobs under way may be stored or not.
     ///
-    /// The stream forgets a job that it is asked to take twice. So jobs that were taken out of it are published with
+    /// Each job is sent in `step`. The stream forgets a job that it is asked to take twice. So jobs that were taken out of it are published with
     /// `again`, a number of the occasion.
     pub(crate) async fn publish(
         &self,
@@ -80,11 +81,12 @@ impl Publisher {
         begin: &Begin,
         present: &Shards,
         again: Option<u64>,
+        step: &Step,
         stop: &CancellationToken,
     ) -> Result<Published, BatchError> {
         let mut under_way = JoinSet::new();
         let publishing = async {
-            let jobs = self.send(bus, begin, present, again, &mut under_way).await?;
+            let jobs = self.send(bus, begin, present, again, &step.as_parent(), &mut under_way).await?;
             land(&mut under_way).await?;
             Ok(Published::All(jobs))
         };
@@ -108,6 +110,7 @@ impl Publisher {
         begin: &Begin,
         present: &Shards,
         again: Option<u64>,
+        sent_in: &Parent,
         under_way: &mut UnderWay,
     ) -> Result<u64, BatchError> {
         let mut writer = JobWriter::new(begin, again);
@@ -122,10 +125,12 @@ impl Publisher {
                     stored(done)?;
                 }
                 let message = writer.write(shard, &bus.names);
+                let mut headers = headers_with_id(&message.id);
+                sent_in.inject(&mut headers);
                 let (bus, published) = (bus.clone(), self.published.clone());
                 under_way.spawn(async move {
                     let _held_until_stored = (seat, permit);
-                    let stored = bus.publish(&message.subject, &message.id, message.payload).await?;
+                    let stored = bus.publish_with_headers(&message.subject, headers, message.payload).await?;
                     published.inc_by(u64::from(!stored.duplicate));
                     Ok(stored)
                 });

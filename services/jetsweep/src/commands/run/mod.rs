@@ -21,6 +21,7 @@ use jetsweep_shared::config::{Config, Origin};
 use jetsweep_shared::events::{self, BatchState, BatchStatus, Begin, headers};
 use jetsweep_shared::ids::BatchId;
 use jetsweep_shared::subjects::BatchEvent;
+use jetsweep_shared::telemetry::steps;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
@@ -241,8 +242,11 @@ async fn submit(bus: &Bus, batch: &Batch) -> Result<(), Failure> {
     }
     let mut map = HeaderMap::new();
     map.insert(headers::PRIORITY, batch.record.priority.as_str());
+    let subject = bus.names.plan(id);
+    let step = steps::submit(&subject, id);
+    step.inject(&mut map);
     // One that waits there already is this batch's: the planner compares digests when it has planned one of the id.
-    let created = bus.create_with_headers(&bus.names.plan(id), map, batch.document.clone().into()).await;
+    let created = bus.create_with_headers(&subject, map, batch.document.clone().into()).await;
     created.map(|_: Creation| ()).or_broken(|| &doing)
 }
 
