@@ -40,7 +40,7 @@ const MIB: i64 = 1 << 20;
 const DAY_SECONDS: i64 = 24 * 3600;
 
 /// All keys, in the order in which they are shown.
-pub(super) const KEYS: [Key; 51] = [
+pub(super) const KEYS: [Key; 54] = [
     text("nats.url"),
     text("nats.credentials"),
     text("nats.user"),
@@ -54,6 +54,9 @@ pub(super) const KEYS: [Key; 51] = [
     text("nats.server_binary"),
     text("state_dir"),
     text("data.root"),
+    text("data.allowed_urls"),
+    text("data.cache_dir"),
+    whole("data.cache_bytes", "bytes", MIB, 1024 * TIB),
     whole("worker.slots", "slots", 1, 1024),
     text("worker.name"),
     whole("worker.cache_bytes", "bytes", MIB, TIB),
