@@ -1,5 +1,7 @@
 //! The whole system as its users meet it: the real binary, a real nats-server, real kills.
 
+mod addresses;
+mod bucket;
 mod cancel;
 mod client;
 mod cluster;
@@ -17,4 +19,5 @@ mod sql;
 mod support;
 mod topology;
 mod versions;
+mod web;
 mod windows;
