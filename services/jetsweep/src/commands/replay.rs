@@ -8,7 +8,7 @@ use jetsweep_consolidator::{Row, row_sql};
 use jetsweep_engine::bars::Bars;
 use jetsweep_engine::metrics::Metric;
 use jetsweep_shared::bus::Bus;
-use jetsweep_shared::events::{self, Begin, ReplayInput, ReplayRequest, WindowMetrics};
+use jetsweep_shared::events::{self, Begin, ReplayRequest, WindowMetrics};
 use jetsweep_shared::ids::{BatchId, Symbol};
 use jetsweep_shared::replay;
 use jetsweep_shared::service::ServiceError;
