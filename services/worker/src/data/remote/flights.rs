@@ -53,25 +53,33 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
 
+    use tokio::sync::Notify;
+
     use super::*;
 
     #[tokio::test]
     async fn all_who_ask_at_once_share_the_outcome() {
-        let (flights, count) = (Flights::default(), Arc::new(AtomicU32::new(0)));
+        let flights = Flights::default();
+        // How often the work was started, and what lets it go on.
+        let (count, gate) = (Arc::new(AtomicU32::new(0)), Arc::new(Notify::new()));
         let ask = |fails: bool| {
-            let count = Arc::clone(&count);
+            let (count, gate) = (Arc::clone(&count), Arc::clone(&gate));
             flights.join("x".to_owned(), move || async move {
-                tokio::task::yield_now().await;
+                gate.notified().await;
                 let number = count.fetch_add(1, Ordering::Relaxed);
                 let reason = "away".to_owned();
                 if fails { Err(DataError::Unreadable { what: "x".to_owned(), reason }) } else { Ok(number) }
             })
         };
-        let all = futures::future::join_all((0..5).map(|_| ask(true))).await;
+        let asked = futures::future::join_all((0..5).map(|_| ask(true)));
+        // Polled in this order: nobody goes on before all have asked.
+        let (all, ()) = tokio::join!(asked, async { gate.notify_one() });
         assert!(all.iter().all(Result::is_err));
         assert_eq!(count.load(Ordering::Relaxed), 1);
-        assert_eq!(ask(false).await.unwrap(), 1, "a failure is not remembered");
-        assert_eq!(ask(false).await.unwrap(), 2, "nor is a success");
+        for number in [1, 2] {
+            gate.notify_one();
+            assert_eq!(ask(false).await.unwrap(), number, "outcomes are not remembered");
+        }
         assert!(flights.lock().is_empty());
     }
 }
