@@ -1,5 +1,6 @@
 //! What the services of jetsweep agree on: events, subjects, topology, sweep specs, configuration, telemetry.
 
+pub mod bucket;
 pub mod bus;
 pub mod config;
 pub mod events;

@@ -14,6 +14,9 @@ pub const NATIVE: &str = "native";
 /// Prefix of the key-value bucket's stream, fixed by NATS.
 const KV_STREAM_PREFIX: &str = "KV_";
 
+/// Prefix of an object store's stream, fixed by NATS.
+const OBJECT_STREAM_PREFIX: &str = "OBJ_";
+
 /// The namespace that the files under `nats/` are written for.
 pub const DEFAULT_NAMESPACE: &str = "jetsweep";
 
@@ -81,6 +84,16 @@ impl Names {
     /// The stream under [`Names::batches_bucket`].
     pub fn batches_stream(&self) -> String {
         format!("{KV_STREAM_PREFIX}{}", self.batches_bucket())
+    }
+
+    /// Object store of bars.
+    pub fn data_bucket(&self) -> String {
+        format!("{}-data", self.namespace)
+    }
+
+    /// The stream under [`Names::data_bucket`].
+    pub fn data_stream(&self) -> String {
+        format!("{OBJECT_STREAM_PREFIX}{}", self.data_bucket())
     }
 
     /// Durable consumer of the planner on PLANS.

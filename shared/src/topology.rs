@@ -1,4 +1,4 @@
-//! Streams, consumers and the bucket: read from the JSON files under `nats/`, created or updated at start.
+//! Streams, consumers and buckets: read from the JSON files under `nats/`, created or updated at start.
 //!
 //! The files are the one source of truth: `nats stream add --config` and `nats consumer add --config` take them as
 //! they are. Here they are only moved into the namespace and given the few settings a deployment may change.
@@ -38,6 +38,10 @@ const STREAM_FILES: [(&str, &str); 5] = [
     ("dead", include_str!("../../nats/streams/dead.json")),
     ("batches", include_str!("../../nats/streams/batches.json")),
 ];
+
+/// The data bucket. Services neither wait for it nor make it, but for the planner, which owns it as all streams: a
+/// deployment whose bars are in a folder needs none, and an older planner knows of none.
+const DATA_FILE: (&str, &str) = ("data", include_str!("../../nats/streams/data.json"));
 
 /// The MLflow bridge's consumer. Only a bridge makes it: on its account RESULTS would otherwise keep what nobody reads.
 const MLFLOW_FILE: (&str, &str) = ("mlflow-bridge", include_str!("../../nats/consumers/mlflow-bridge.json"));
@@ -101,24 +105,41 @@ pub fn streams(names: &Names, tuning: &Tuning) -> Result<Vec<stream::Config>, To
     STREAM_FILES
         .iter()
         .map(|(file, json)| {
-            let mut config: stream::Config = serde_json::from_str(json)
-                .map_err(|source| TopologyError::File { file: format!("streams/{file}"), source })?;
-            config.name = match *file {
+            let name = match *file {
                 "plans" => names.plans_stream(),
                 "jobs" => names.jobs_stream(),
                 "results" => names.results_stream(),
                 "dead" => names.dead_stream(),
                 _ => names.batches_stream(),
             };
-            for subject in &mut config.subjects {
-                *subject = move_to_namespace(subject, names);
-            }
-            if let Some(replicas) = tuning.replicas {
-                config.num_replicas = replicas;
-            }
-            Ok(config)
+            stream_of_file(file, json, name, names, tuning)
         })
         .collect()
+}
+
+/// The stream of the data bucket, as its file gives it.
+pub fn data_stream(names: &Names, tuning: &Tuning) -> Result<stream::Config, TopologyError> {
+    let (file, json) = DATA_FILE;
+    stream_of_file(file, json, names.data_stream(), names, tuning)
+}
+
+fn stream_of_file(
+    file: &str,
+    json: &str,
+    name: String,
+    names: &Names,
+    tuning: &Tuning,
+) -> Result<stream::Config, TopologyError> {
+    let mut config: stream::Config =
+        serde_json::from_str(json).map_err(|source| TopologyError::File { file: format!("streams/{file}"), source })?;
+    config.name = name;
+    for subject in &mut config.subjects {
+        *subject = move_to_namespace(subject, names);
+    }
+    if let Some(replicas) = tuning.replicas {
+        config.num_replicas = replicas;
+    }
+    Ok(config)
 }
 
 /// The consumers of a namespace, as the files give them, each with its stream's name.
@@ -138,15 +159,15 @@ pub fn consumers(names: &Names, tuning: &Tuning) -> Result<Vec<(String, consumer
         .collect()
 }
 
-/// Creates every stream, consumer and bucket of the namespace, or brings it up to what the files say. What is so
+/// Creates every stream, consumer and bucket of the namespace, the data bucket among them, or brings it up to what the files say. What is so
 /// already is only looked at: an update that changes nothing costs the server a write to its disk all the same.
 ///
 /// Waits for a server that goes away meanwhile, and for a cluster that is not whole yet.
 pub async fn ensure(context: &Context, names: &Names, tuning: &Tuning) -> Result<(), TopologyError> {
     for config in streams(names, tuning)? {
-        let name = config.name.clone();
-        put_stream(context, config).await.map_err(|error| TopologyError::Stream { name, reason: error.to_string() })?;
+        put_named_stream(context, config).await?;
     }
+    ensure_data(context, names, tuning).await?;
     for (stream, config) in consumers(names, tuning)? {
         let name = config.durable_name.clone().unwrap_or_default();
         put_consumer(context, &stream, config).await.map_err(|error| TopologyError::Consumer {
@@ -156,6 +177,16 @@ pub async fn ensure(context: &Context, names: &Names, tuning: &Tuning) -> Result
         })?;
     }
     Ok(())
+}
+
+/// Creates the data bucket, or brings it up to what its file says.
+pub async fn ensure_data(context: &Context, names: &Names, tuning: &Tuning) -> Result<(), TopologyError> {
+    put_named_stream(context, data_stream(names, tuning)?).await
+}
+
+async fn put_named_stream(context: &Context, config: stream::Config) -> Result<(), TopologyError> {
+    let name = config.name.clone();
+    put_stream(context, config).await.map_err(|error| TopologyError::Stream { name, reason: error.to_string() })
 }
 
 /// Creates the MLflow bridge's consumer on RESULTS, or brings it up to what its file says.
@@ -263,7 +294,7 @@ pub fn jobs_ack_wait(tuning: &Tuning) -> Result<Duration, TopologyError> {
 }
 
 fn move_to_namespace(subject: &str, names: &Names) -> String {
-    for prefix in ["", "$KV."] {
+    for prefix in ["", "$KV.", "$O."] {
         if let Some(rest) = subject.strip_prefix(prefix).and_then(|s| s.strip_prefix(DEFAULT_NAMESPACE)) {
             return format!("{prefix}{}{rest}", names.namespace());
         }
@@ -280,6 +311,11 @@ mod tests {
         let names = Names::new("team-a").unwrap();
         let all = streams(&names, &Tuning::default()).unwrap();
         let subjects: Vec<_> = all.iter().flat_map(|config| config.subjects.clone()).collect();
+        let data = data_stream(&names, &Tuning::default()).unwrap();
+        assert_eq!(
+            (data.name, data.subjects),
+            ("OBJ_team-a-data".into(), vec!["$O.team-a-data.C.>".into(), "$O.team-a-data.M.>".into()])
+        );
         assert_eq!(
             subjects,
             [
@@ -305,6 +341,9 @@ mod tests {
             assert_eq!((file.name, file.subjects), (config.name, config.subjects));
             assert_eq!(config.num_replicas, 3);
         }
+        let data: stream::Config = serde_json::from_str(DATA_FILE.1).unwrap();
+        let config = data_stream(&Names::default(), &tuning).unwrap();
+        assert_eq!((data.name, data.subjects, 3), (config.name, config.subjects, config.num_replicas));
         for (_, config) in consumers(&Names::default(), &tuning).unwrap() {
             assert_eq!(config.ack_wait, Duration::from_secs(5));
             assert_eq!(config.ack_policy, consumer::AckPolicy::Explicit);

@@ -55,6 +55,15 @@ impl Cluster {
         self.start_service(name, jetsweep([role, "--nats", url, "--state", text(&state)]));
     }
 
+    /// Starts a service of this role, as `name`, with variables of its own.
+    #[allow(dead_code, reason = "for the end-to-end tests; the faults share this file")]
+    pub(crate) fn serve_with(&mut self, name: &str, role: &str, variables: &[(&str, &str)]) {
+        let (url, state) = (self.server.url(), self.state.path());
+        let service = jetsweep([role, "--nats", &url, "--state", text(&state)]);
+        let set = |service: Jetsweep, (name, value): &(&str, &str)| service.env(name, value);
+        self.start_service(name, variables.iter().fold(service, set));
+    }
+
     /// Starts a worker some of whose jobs misbehave, as `poison` says: `3=panic,7=abort` names shards and what they do.
     #[allow(dead_code, reason = "for the faults, which share this file")]
     pub(crate) fn serve_poisoned(&mut self, name: &str, url: &str, poison: &str) {

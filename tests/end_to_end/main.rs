@@ -1,5 +1,7 @@
 //! The whole system as its users meet it: the real binary, a real nats-server, real kills.
 
+mod addresses;
+mod bucket;
 mod cancel;
 mod client;
 mod cluster;
@@ -19,4 +21,5 @@ mod support;
 mod topology;
 mod traces;
 mod versions;
+mod web;
 mod windows;

@@ -127,6 +127,16 @@ const PUBLISHERS: &[(&str, &[&str])] = &[
     ("$JS.API.STREAM.MSG.DELETE.JETSWEEP_DEAD", &[]),
     ("$JS.API.STREAM.SNAPSHOT.JETSWEEP_RESULTS", &[]),
     ("$JS.API.STREAM.RESTORE.JETSWEEP_RESULTS", &[]),
+    ("$O.jetsweep-data.C.x", &[]),
+    ("$O.jetsweep-data.M.x", &[]),
+    ("$JS.API.STREAM.MSG.GET.OBJ_jetsweep-data", &["worker"]),
+    ("$JS.API.DIRECT.GET.OBJ_jetsweep-data", &["worker"]),
+    ("$JS.API.DIRECT.GET.OBJ_jetsweep-data.$O.jetsweep-data.M.x", &[]),
+    ("$JS.API.CONSUMER.CREATE.OBJ_jetsweep-data", &[]),
+    ("$JS.API.CONSUMER.CREATE.OBJ_jetsweep-data.x.$O.jetsweep-data.M.>", &[]),
+    ("$JS.API.STREAM.PURGE.OBJ_jetsweep-data", &[]),
+    ("$JS.API.STREAM.DELETE.OBJ_jetsweep-data", &[]),
+    ("$JS.API.STREAM.MSG.DELETE.OBJ_jetsweep-data", &[]),
     ("$SYS.REQ.SERVER.PING", &[]),
     ("anything.else", &[]),
 ];
@@ -147,6 +157,7 @@ const LISTENERS: &[(&str, &[&str])] = &[
     ("_INBOX.client.x", &["client"]),
     ("$JS.EVENT.>", &[]),
     ("$KV.>", &[]),
+    ("$O.>", &[]),
 ];
 
 #[tokio::test]
@@ -162,7 +173,9 @@ async fn each_role_can_do_its_work_and_no_more() {
         }
     }
     let mut operator = signed_in(&secured, "operator").await;
-    assert!(operator.may_publish("$JS.API.STREAM.DELETE.JETSWEEP_JOBS").await);
+    for subject in ["$JS.API.STREAM.DELETE.JETSWEEP_JOBS", "$O.jetsweep-data.C.x", "$O.jetsweep-data.M.x"] {
+        assert!(operator.may_publish(subject).await, "{subject}");
+    }
 }
 
 #[tokio::test]
@@ -199,7 +212,21 @@ async fn the_permissions_of_the_roles_are_enough_for_all_that_they_do() {
     let submit = ["submit", text(&spec), "--batch", "b", "--wait", "--output", "json"];
     let report = secured.jetsweep("client", &submit).done().await.json();
     assert_eq!(ledger(&report), (459, [459, 0, 0, 0]));
-    let count = ["query", "SELECT count(*) FROM backtest_results", "--output", "quiet"];
+    // The same bars out of the bucket: an operator puts them there, and a worker may read them.
+    for command in [
+        &["data", "push", "data/sample", "--prefix", "daily"] as &[&str],
+        &["data", "ls"],
+        &["data", "check"],
+        &["data", "gc"],
+    ] {
+        let said = secured.jetsweep("operator", command).done().await.with_code(0).stderr;
+        assert!(!said.contains("ermissions"), "{command:?}: {said}");
+    }
+    let of_bucket = ["--data", "store://daily/{symbol}.csv", "--batch", "of-bucket", "--wait", "--output", "json"];
+    let submit = [&["submit", text(&spec)] as &[&str], &of_bucket].concat();
+    let report = secured.jetsweep("client", &submit).done().await.json();
+    assert_eq!(ledger(&report), (459, [459, 0, 0, 0]));
+    let count = ["query", "SELECT count(*) FROM backtest_results WHERE batch_id = 'b'", "--output", "quiet"];
     assert_eq!(secured.jetsweep("client", &count).done().await.with_code(0).stdout.trim(), "459");
     // What watched and pulled before does so again, by other requests than the first ones.
     secured.server.restart().await;

@@ -1,6 +1,7 @@
 //! The one jetsweep binary: the command line, the services as roles, and `run`, which is all of it in one process.
 
 mod app;
+mod bars;
 mod batches;
 mod cli;
 mod commands;

@@ -2,15 +2,20 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jetsweep_consolidator::{Destination, Format, QueryError, Reader};
 use jetsweep_engine::bars::Bars;
 use jetsweep_mlflow_bridge::{Row, Services, Source, SourceError};
 use jetsweep_shared::events::{ReplayReply, ReplayRequest};
 use jetsweep_shared::ids::Symbol;
-use jetsweep_worker::{data, replay};
+use jetsweep_shared::spec::DataRef;
+use jetsweep_worker::data::Loader;
+use jetsweep_worker::replay;
 
+use crate::app::App;
+use crate::bars;
+use crate::failure::Failure;
 use crate::one_run::DataPlace;
 use crate::source::Results;
 
@@ -28,16 +33,24 @@ pub(crate) enum BatchSource {
 /// The database, and the bars it was computed from.
 pub(crate) struct FileSource {
     reader: Mutex<Reader>,
-    place: DataPlace,
+    data: DataRef,
+    loader: Loader,
     bars: Mutex<HashMap<Symbol, Arc<Bars>>>,
 }
 
 impl BatchSource {
-    pub(crate) fn new(results: Results, place: DataPlace) -> Self {
+    /// The batch in these results, whose bars are at `place` in case its runs are computed here.
+    ///
+    /// # Errors
+    ///
+    /// When the bars are in a data bucket, and there is no connection to the server that has it.
+    pub(crate) async fn new(results: Results, place: DataPlace, app: &App, doing: &str) -> Result<Self, Failure> {
         match results {
-            Results::Service(services) => Self::Services(Box::new(Services(services.bus))),
+            Results::Service(services) => Ok(Self::Services(Box::new(Services(services.bus)))),
             Results::File(reader) => {
-                Self::File(Box::new(FileSource { reader: Mutex::new(reader), place, bars: Mutex::default() }))
+                let loader = bars::loader(&place.root, &place.data, app, doing).await?;
+                let (reader, bars) = (Mutex::new(reader), Mutex::default());
+                Ok(Self::File(Box::new(FileSource { reader, data: place.data, loader, bars })))
             }
         }
     }
@@ -62,7 +75,7 @@ impl Source for BatchSource {
     async fn replay(&self, request: &ReplayRequest) -> Result<ReplayReply, SourceError> {
         match self {
             Self::Services(services) => services.replay(request).await,
-            Self::File(file) => tokio::task::block_in_place(|| file.replay(request)),
+            Self::File(file) => file.replay(request).await,
         }
     }
 }
@@ -81,25 +94,30 @@ impl FileSource {
         exported.map(drop).map_err(|error| refused("export_failed", &error))
     }
 
-    fn replay(&self, request: &ReplayRequest) -> Result<ReplayReply, SourceError> {
+    async fn replay(&self, request: &ReplayRequest) -> Result<ReplayReply, SourceError> {
         let input = request.input.as_ref().ok_or_else(|| refused("invalid_request", &"the run's input is missing"))?;
-        let bars = self.bars_of(&input.symbol)?;
-        let reply = replay::reply(request, input, &bars, &bars.digest(), "jetsweep mlflow backfill");
+        let bars = self.bars_of(&input.symbol).await?;
+        let compute = || replay::reply(request, input, &bars, &bars.digest(), "jetsweep mlflow backfill");
+        let reply = tokio::task::block_in_place(compute);
         reply.map_err(|failure| refused(&failure.code, &failure.message))
     }
 
-    fn bars_of(&self, symbol: &Symbol) -> Result<Arc<Bars>, SourceError> {
-        let mut kept = self.bars.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(bars) = kept.get(symbol) {
+    async fn bars_of(&self, symbol: &Symbol) -> Result<Arc<Bars>, SourceError> {
+        if let Some(bars) = self.kept().get(symbol) {
             return Ok(Arc::clone(bars));
         }
-        let loaded = data::load(&self.place.root, &self.place.data, symbol);
+        let loaded = self.loader.load(&self.data, symbol).await;
         let bars = Arc::new(loaded.map_err(|error| refused(error.code(), &error))?);
+        let mut kept = self.kept();
         if kept.len() >= MOST_BARS {
             kept.clear();
         }
         kept.insert(symbol.clone(), Arc::clone(&bars));
         Ok(bars)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, HashMap<Symbol, Arc<Bars>>> {
+        self.bars.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

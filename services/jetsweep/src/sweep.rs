@@ -3,7 +3,9 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use jetsweep_shared::spec::{self, LoadedSpec, MAX_SPEC_BYTES, ShortSpec, SpecDocument, SpecReport, split_source};
+use jetsweep_shared::spec::{
+    self, LoadedSpec, MAX_SPEC_BYTES, ShortSpec, Source, SpecDocument, SpecReport, split_source,
+};
 
 use crate::app::App;
 use crate::cli::SweepArgs;
@@ -62,7 +64,7 @@ pub(crate) fn load_spec(
     let (mut document, folder) = read(path)?;
     let mut data_root = root.to_owned();
     match data {
-        Some(pattern) if pattern.contains("{symbol}") => {
+        Some(pattern) if pattern.contains("{symbol}") || !Source::is_file(pattern) => {
             let (folder, source) = split_source(pattern);
             document.set("data.source", &source);
             data_root = folder.unwrap_or(data_root);
@@ -137,6 +139,7 @@ mod tests {
         assert_eq!(below(Some("daily/")), "daily/{symbol}.csv");
         assert_eq!(below(Some("x/{symbol}_1h.csv")), "x/{symbol}_1h.csv");
         assert_eq!(below(Some("AAPL.csv")), "AAPL.csv");
+        assert_eq!(below(Some("store://daily/{symbol}.csv")), "store://daily/{symbol}.csv");
         let elsewhere = source(Some("/bars/{symbol}/1d.csv"), root.path());
         assert_eq!(elsewhere, (PathBuf::from("/bars"), "{symbol}/1d.csv".to_owned()));
     }
@@ -155,6 +158,10 @@ mod tests {
         let Sweep { spec, data_root } = load(Some("/bars"), &[("cash", 7.0), ("commission", 0.001)]);
         assert_eq!((spec.resolved.data.source.as_str(), data_root), ("a/{symbol}.csv", PathBuf::from("/bars")));
         assert_eq!((spec.resolved.execution.cash, spec.resolved.execution.commission), (7.0, 0.001));
+
+        let url = "https://bars.example/1d/{symbol}.csv";
+        let Sweep { spec, data_root } = load(Some(url), &[]);
+        assert_eq!((spec.resolved.data.source.as_str(), data_root), (url, PathBuf::from(".")));
 
         let Sweep { spec, data_root } = load(Some("/bars/1d/{symbol}.csv"), &[]);
         assert_eq!((spec.resolved.data.source.as_str(), data_root), ("{symbol}.csv", PathBuf::from("/bars/1d")));

@@ -24,7 +24,7 @@ use tracing::Instrument;
 use crate::child::{self, ChildCommand, Order, Reply};
 use crate::claim::{Claim, Refused};
 use crate::controls::Controls;
-use crate::data::BarsCache;
+use crate::data::{BarsCache, DataError, Kept};
 use crate::failure::{Failure, code};
 use crate::feeder::Place;
 use crate::governor::Governor;
@@ -154,7 +154,7 @@ impl Handler {
     /// Gets what the job needs, then waits for its turn.
     async fn prepare(&self, delivery: &Delivery, job: &Job) -> Result<Ready, Failure> {
         let needs = if delivery.is_redelivered() {
-            Needs::Child { pinned: self.pins.pinned(&job.batch_id, &job.symbol).await? }
+            self.needs_of_child(job).await?
         } else {
             let loading = delivery.step.child("load bars", Kind::Internal);
             let (input, load_time) = self.load(job).await?;
@@ -165,6 +165,14 @@ impl Handler {
         self.controls.unless_paused().await;
         let turn = self.scheduler.turn(self.priority(delivery, job)).await;
         Ok(Ready { needs, turn })
+    }
+
+    /// What a child process needs, which itself can fetch nothing.
+    async fn needs_of_child(&self, job: &Job) -> Result<Needs, Failure> {
+        match self.bars.on_disk(&job.data, &job.symbol).await {
+            Ok(kept) => Ok(Needs::Child { pinned: self.pins.pinned(&job.batch_id, &job.symbol).await?, kept }),
+            Err(error) => Ok(Needs::Slot { input: unusable(&error)?, load_us: 0 }),
+        }
     }
 
     /// In a child process if the job was delivered before, else on a slot.
@@ -182,7 +190,11 @@ impl Handler {
         }
         match needs {
             Needs::Slot { input, load_us } => self.run_on_slot(turn, delivery, job, input, load_us, is_cancelled).await,
-            Needs::Child { pinned } => self.run_in_child(turn, delivery, job, pinned, is_cancelled).await,
+            Needs::Child { pinned, kept } => {
+                let order =
+                    Order { pinned_digest: pinned, kept, duty: self.governor.duty(), ..self.child_order.clone() };
+                self.run_in_child(turn, delivery, job, order, is_cancelled).await
+            }
         }
     }
 
@@ -195,11 +207,7 @@ impl Handler {
     async fn load(&self, job: &Job) -> Result<(Input, Duration), Failure> {
         let loaded = match self.bars.get(&job.data, &job.symbol).await {
             Ok(loaded) => loaded,
-            Err(error) if error.is_retryable() => return Err(Failure::retryable(error)),
-            Err(error) => {
-                let input = Input::Unusable { failure: error.as_run_failure(), digest: None };
-                return Ok((input, Duration::ZERO));
-            }
+            Err(error) => return Ok((unusable(&error)?, Duration::ZERO)),
         };
         let digest = &loaded.bars.digest;
         let input = match self.pins.check(&job.batch_id, &job.symbol, digest).await? {
@@ -263,13 +271,12 @@ impl Handler {
         turn: Turn,
         delivery: &Delivery,
         job: &Arc<Job>,
-        pinned: Option<String>,
+        order: Order,
         is_cancelled: Arc<AtomicBool>,
     ) -> Outcome {
         self.stats.job_in_child();
         let wait_us = micros(delivery.received.elapsed());
-        let is_pinned = pinned.is_some();
-        let order = Order { pinned_digest: pinned, duty: self.governor.duty(), ..self.child_order.clone() };
+        let is_pinned = order.pinned_digest.is_some();
         let reply = child::run_in_child(&self.child_command, &order, delivery.payload.clone()).await?;
         let mut result = match reply {
             Reply::Result(result) => result,
@@ -362,7 +369,15 @@ struct Ready {
 /// What a job runs with.
 enum Needs {
     Slot { input: Input, load_us: u64 },
-    Child { pinned: Option<String> },
+    Child { pinned: Option<String>, kept: Option<Kept> },
+}
+
+/// What runs are computed from whose bars cannot be had: they fail, unless it may pass.
+fn unusable(error: &DataError) -> Result<Input, Failure> {
+    match error.is_retryable() {
+        true => Err(Failure::retryable(error)),
+        false => Ok(Input::Unusable { failure: error.as_run_failure(), digest: None }),
+    }
 }
 
 /// Whether a child answered the job it was given.

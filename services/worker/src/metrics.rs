@@ -63,5 +63,9 @@ fn numbers(stats: &WorkerStats, slots: usize) -> Vec<Numbers> {
             .with([("result", "hit")], now.cache_hits)
             .with([("result", "miss")], now.cache_misses),
         Numbers::gauge("jetsweep_worker_cache_bytes", "Memory that bars take in the cache").is(now.cache_bytes),
+        Numbers::counter("jetsweep_worker_downloads", "Files of bars fetched from the data bucket or an address")
+            .is(now.downloads),
+        Numbers::counter("jetsweep_worker_downloaded_bytes", "Size of the files of bars that were fetched")
+            .is(now.downloaded_bytes),
     ]
 }

@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::child::{ChildCommand, Order};
 use crate::controls::Controls;
-use crate::data::BarsCache;
+use crate::data::{BarsCache, Remote};
 use crate::feeder::Feeder;
 use crate::governor::Governor;
 use crate::handler::{Handler, UNSETTLED_PER_SLOT};
@@ -200,7 +200,9 @@ fn handler(
         deadline_seconds: worker.job_deadline_seconds,
         run_deadline_seconds: worker.run_deadline_seconds,
         pinned_digest: None,
+        kept: None,
     };
+    let remote = Remote::new(config, Some(bus.clone()), Arc::clone(&stats));
     Ok(Handler {
         bus,
         worker: worker.name.clone(),
@@ -215,7 +217,7 @@ fn handler(
         slots: Slots::start(slots, columns_bytes, &worker.name)
             .map_err(|reason| WorkerError::Slots { slots, reason })?,
         unsettled: Semaphore::new(slots * (1 + UNSETTLED_PER_SLOT)),
-        bars: Arc::new(BarsCache::new(config.data.root.clone(), bounds.cache, Arc::clone(&stats))),
+        bars: Arc::new(BarsCache::new(config.data.root.clone(), remote, bounds.cache, Arc::clone(&stats))),
         pins,
         controls,
         stats,

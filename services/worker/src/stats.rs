@@ -24,6 +24,8 @@ pub struct WorkerStats {
     pub(crate) cache_misses: AtomicU64,
     pub(crate) cache_peak_bytes: AtomicU64,
     cache_bytes: AtomicU64,
+    downloads: AtomicU64,
+    downloaded_bytes: AtomicU64,
     jobs_held: AtomicU64,
     jobs_held_peak: AtomicU64,
     wait_us: AtomicU64,
@@ -61,6 +63,10 @@ pub struct WorkerSummary {
     pub cache_bytes: u64,
     /// The most it was.
     pub cache_peak_bytes: u64,
+    /// Files fetched from the data bucket or an address, and found to be whole.
+    pub downloads: u64,
+    /// What they had, in bytes.
+    pub downloaded_bytes: u64,
     /// Jobs held now.
     pub jobs_held: u64,
     /// Most jobs held at a time.
@@ -92,6 +98,8 @@ impl WorkerStats {
             cache_misses: read(&self.cache_misses),
             cache_bytes: read(&self.cache_bytes),
             cache_peak_bytes: read(&self.cache_peak_bytes),
+            downloads: read(&self.downloads),
+            downloaded_bytes: read(&self.downloaded_bytes),
             jobs_held: read(&self.jobs_held),
             jobs_held_peak: read(&self.jobs_held_peak),
             wait_us: read(&self.wait_us),
@@ -112,6 +120,11 @@ impl WorkerStats {
     pub(crate) fn cache_holds(&self, bytes: u64) {
         self.cache_bytes.store(bytes, Ordering::Relaxed);
         self.cache_peak_bytes.fetch_max(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn downloaded(&self, bytes: u64) {
+        self.downloads.fetch_add(1, Ordering::Relaxed);
+        self.downloaded_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Counts a job as held until what this returns is dropped.

@@ -42,7 +42,7 @@ const MIB: i64 = 1 << 20;
 const DAY_SECONDS: i64 = 24 * 3600;
 
 /// All keys, in the order in which they are shown.
-pub(super) const KEYS: [Key; 53] = [
+pub(super) const KEYS: [Key; 56] = [
     text("nats.url"),
     text("nats.credentials"),
     text("nats.user"),
@@ -56,6 +56,9 @@ pub(super) const KEYS: [Key; 53] = [
     text("nats.server_binary"),
     text("state_dir"),
     text("data.root"),
+    text("data.allowed_urls"),
+    text("data.cache_dir"),
+    whole("data.cache_bytes", "bytes", MIB, 1024 * TIB),
     whole("worker.slots", "slots", 1, 1024),
     text("worker.name"),
     whole("worker.cache_bytes", "bytes", MIB, TIB),

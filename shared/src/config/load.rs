@@ -12,6 +12,7 @@ use super::keys::{self, KEYS};
 use super::secret::{Secret, redact_url};
 use super::settings::Config;
 use super::traces;
+use crate::spec::Source;
 use crate::spec::tree::{self, Node, Table, Value};
 use crate::subjects::Names;
 
@@ -236,6 +237,7 @@ impl Config {
             };
             let value = match key.path {
                 "nats.url" | "mlflow.url" => value.map(|url| redact_url(&url)),
+                "data.cache_dir" => Some(self.data_cache().display().to_string()),
                 "consolidator.database" => Some(self.database().display().to_string()),
                 _ => value,
             };
@@ -311,6 +313,14 @@ impl Config {
                 "nats.credentials",
                 "nats.credentials and nats.user cannot both be used to sign in; set one of them".to_owned(),
             );
+        }
+        for prefix in self.data.url_prefixes() {
+            if !matches!(Source::of(prefix), Ok(Source::Url(_))) {
+                problem(
+                    "data.allowed_urls",
+                    format!("{prefix:?} begins no address that is read: write https://, http:// or s3://, and a host"),
+                );
+            }
         }
         for (key, message) in self.mlflow.problems().into_iter().chain(self.traces.problems()) {
             problem(key, message);

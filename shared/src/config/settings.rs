@@ -77,8 +77,14 @@ pub struct NatsConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// Folder under which every `source` of a sweep spec lies.
+    /// Folder under which every `source` of a sweep spec lies that is a path.
     pub root: PathBuf,
+    /// What a `source` that is a URL must begin with, several separated by commas. None is allowed when absent.
+    pub allowed_urls: Option<String>,
+    /// Folder that fetched bars are kept in; `data-cache` in `state_dir` when absent: see [`Config::data_cache`].
+    pub cache_dir: Option<PathBuf>,
+    /// Most disk that fetched bars take, in bytes.
+    pub cache_bytes: u64,
 }
 
 /// The worker.
@@ -222,7 +228,7 @@ impl Default for NatsConfig {
 
 impl Default for DataConfig {
     fn default() -> Self {
-        Self { root: PathBuf::from(".") }
+        Self { root: PathBuf::from("."), allowed_urls: None, cache_dir: None, cache_bytes: 10 * 1024 * MIB }
     }
 }
 
@@ -279,6 +285,19 @@ impl Config {
     /// The database of results: as configured, or `results.duckdb` in the state folder.
     pub fn database(&self) -> PathBuf {
         self.consolidator.database.clone().unwrap_or_else(|| self.state_dir.join("results.duckdb"))
+    }
+
+    /// The folder that fetched bars are kept in: as configured, or `data-cache` in the state folder.
+    pub fn data_cache(&self) -> PathBuf {
+        self.data.cache_dir.clone().unwrap_or_else(|| self.state_dir.join("data-cache"))
+    }
+}
+
+impl DataConfig {
+    /// What a `source` that is a URL must begin with, as written.
+    pub fn url_prefixes(&self) -> impl Iterator<Item = &str> {
+        let listed = self.allowed_urls.as_deref().unwrap_or_default().split(',');
+        listed.map(str::trim).filter(|prefix| !prefix.is_empty())
     }
 }
 

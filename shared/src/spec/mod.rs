@@ -17,7 +17,7 @@
 //! |---|---|---|
 //! | `name` | 1 to 40 letters, digits, `-`, `_`; batch ids are made from it | `sweep` |
 //! | `priority` | `high`, `normal`, `low` | `normal` |
-//! | `data.source` | path of a CSV file under the data folder, `{symbol}` for the symbol | required |
+//! | `data.source` | path of a CSV file under the data folder, or its address ([`Source`]), `{symbol}` for the symbol | required |
 //! | `data.from`, `data.to` | first and last date, inclusive | all bars |
 //! | `universe.symbols` | list of symbols | required |
 //! | `universe.symbols_file` | in place of it: a file with one a line, or a CSV with symbols first | |
@@ -37,6 +37,7 @@ pub(crate) mod reader;
 mod report;
 mod resolve;
 mod short;
+mod source;
 mod strategy;
 #[cfg(test)]
 mod tests;
@@ -58,11 +59,13 @@ pub use inline::{LoadedSpec, load};
 pub(crate) use reader::quote;
 pub use report::{LocatedProblem, SpecReport};
 pub use short::{ShortSpec, split_source};
+pub use source::{STORE_SCHEME, Source, climbs, store_name_problem};
 
 /// Where a sweep's bars come from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataRef {
-    /// Path of a symbol's bars under the worker's `data.root`, with `{symbol}` in place of the symbol.
+    /// Where a symbol's bars are, with `{symbol}` in place of the symbol: a path under the worker's `data.root`, or what
+    /// else a [`Source`] may be.
     pub source: String,
     /// First date used, inclusive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -70,6 +73,13 @@ pub struct DataRef {
     /// Last date used, inclusive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<Date>,
+}
+
+impl DataRef {
+    /// Where the bars of one symbol are.
+    pub fn source_of(&self, symbol: &Symbol) -> String {
+        source::fill(&self.source, symbol)
+    }
 }
 
 /// One strategy of a sweep: a template with a grid of parameter values.

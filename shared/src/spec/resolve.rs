@@ -9,6 +9,7 @@ use jiff::civil::Date;
 use super::document::SpecDocument;
 use super::execution;
 use super::reader::{Problems, Section, quote};
+use super::source::{SYMBOL, Source, climbs, store_name_problem, url_problem};
 use super::strategy;
 use super::tree::{Table, Value};
 use super::validation;
@@ -29,9 +30,6 @@ const MAX_RESOLVED_BYTES: usize = 512 * 1024;
 
 /// Longest `source`, in bytes.
 const LONGEST_SOURCE: usize = 512;
-
-/// What stands for the symbol in a `source`.
-const SYMBOL: &str = "{symbol}";
 
 const TOP_KEYS: [&str; 7] = ["name", "priority", "data", "universe", "execution", "validation", "strategy"];
 const DATA_KEYS: [&str; 3] = ["source", "from", "to"];
@@ -225,23 +223,23 @@ fn source_problem(source: &str, symbols: usize) -> Option<String> {
     if source.is_empty() || source.len() > LONGEST_SOURCE || source.chars().any(char::is_control) {
         return Some(format!("{quoted} is not a path (1 to {LONGEST_SOURCE} bytes without control characters)"));
     }
-    if let Some((scheme, _)) = source.split_once("://") {
-        return Some(format!(
-            "{quoted}: this version reads CSV files under the data folder, not {}://: copy the bars there",
-            quote_scheme(scheme)
-        ));
-    }
     if source.to_ascii_lowercase().ends_with(".parquet") {
         return Some(format!("{quoted}: this version reads CSV files, not Parquet: convert the bars to CSV"));
     }
-    if is_absolute(source) {
-        return Some(format!(
-            "{quoted} is absolute: name a path under the data folder, and the folder itself with `--data` or the \
-             worker's data.root"
-        ));
-    }
-    if source.split(['/', '\\']).any(|part| part == "..") {
-        return Some(format!("{quoted} leaves the data folder with \"..\": name a path under it"));
+    let problem = match Source::of(source) {
+        Ok(Source::File(path)) => path_problem(path).map(str::to_owned),
+        Ok(Source::Store(name)) => {
+            store_name_problem(name).map(|problem| format!("is no name of an object: {problem}"))
+        }
+        Ok(Source::Url(url)) => url_problem(url).map(|problem| format!("is no address that is read: {problem}")),
+        Err(scheme) => Some(format!(
+            "is read by nobody: bars come from paths under the data folder, store://, https://, http:// and s3://, not \
+             {}://",
+            quote_scheme(scheme)
+        )),
+    };
+    if let Some(problem) = problem {
+        return Some(format!("{quoted} {problem}"));
     }
     let others = source.replace(SYMBOL, "");
     if others.contains(['{', '}']) {
@@ -254,6 +252,16 @@ fn source_problem(source: &str, symbols: usize) -> Option<String> {
         ));
     }
     None
+}
+
+/// Why a path is refused, if it is.
+fn path_problem(path: &str) -> Option<&'static str> {
+    if is_absolute(path) {
+        return Some(
+            "is absolute: name a path under the data folder, and the folder itself with `--data` or the worker's data.root",
+        );
+    }
+    climbs(path).then_some("leaves the data folder with \"..\": name a path under it")
 }
 
 fn quote_scheme(scheme: &str) -> &str {

@@ -9,6 +9,7 @@ use super::document::{SpecDocument, scalar};
 use super::inline::LoadedSpec;
 use super::reader::{Problems, quote};
 use super::report::SpecReport;
+use super::source::{Source, climbs};
 use super::strategy;
 use super::tree::{Node, Table, Value};
 
@@ -168,9 +169,10 @@ fn axis(text: &str) -> Value {
 }
 
 /// Splits what `--data` names into a data folder and a source below it: `/bars/daily/{symbol}.csv` is the folder
-/// `/bars/daily` and the source `{symbol}.csv`. A relative path has no folder: it is below the data folder in force.
+/// `/bars/daily` and the source `{symbol}.csv`. A relative path has no folder: it is below the data folder in force. Nor has
+/// what is elsewhere.
 pub fn split_source(data: &str) -> (Option<PathBuf>, String) {
-    if !data.starts_with('/') && !data.split('/').any(|part| part == "..") {
+    if !Source::is_file(data) || !data.starts_with('/') && !climbs(data) {
         return (None, data.to_owned());
     }
     // The folder ends before the first part that differs between symbols; without one, before the file.

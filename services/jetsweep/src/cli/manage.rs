@@ -67,7 +67,8 @@ pub(crate) struct PruneArgs {
     pub(crate) server: ServerArgs,
 }
 
-fn age(text: &str) -> Result<std::time::Duration, String> {
+/// A time as it is written on a command line.
+pub(super) fn age(text: &str) -> Result<std::time::Duration, String> {
     let wrong = || "a time is a whole number of days, hours, minutes or seconds, as in 30d, 12h, 90m, 10s".to_owned();
     let unit = text.chars().last().ok_or_else(wrong)?;
     let seconds = match unit {

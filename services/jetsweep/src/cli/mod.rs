@@ -1,5 +1,6 @@
 //! The command line as typed. What is meant by it, the configuration in force, is `jetsweep_shared::config`.
 
+mod data;
 mod explore;
 mod manage;
 mod mlflow;
@@ -7,6 +8,7 @@ mod options;
 mod serve;
 mod sweep;
 
+pub(crate) use data::{BucketArgs, BucketCommand, PushArgs};
 pub(crate) use explore::{
     BacktestArgs, CancelArgs, ExportArgs, ExportFormat, LookaheadArgs, QueryArgs, ReplayArgs, StatusArgs,
     StrategiesArgs, SummaryArgs, ValidateArgs, WatchArgs,
@@ -81,6 +83,8 @@ pub(crate) enum Command {
     Backtest(Box<BacktestArgs>),
     /// Compute a run of a batch again and compare it with its stored row, bit for bit
     Replay(ReplayArgs),
+    /// Put bars into the data bucket, from which workers read them without a shared folder; list and check it
+    Data(BucketArgs),
     /// Ask the results in SQL
     Query(QueryArgs),
     /// Write a batch's results as CSV, JSON or Parquet
@@ -136,6 +140,7 @@ impl Command {
             Command::Prune(args) => args.server.set(into),
             Command::Dead(args) => args.command.server().set(into),
             Command::Replay(args) => args.server.set(into),
+            Command::Data(args) => args.set(into),
             Command::Query(args) => args.server.set(into),
             Command::Export(args) => args.server.set(into),
             Command::Summary(args) => args.server.set(into),

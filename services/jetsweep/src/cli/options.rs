@@ -122,7 +122,8 @@ impl ServerArgs {
 /// Where the bars lie.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct DataArgs {
-    /// Where the bars are: a path with {symbol} in it, or the folder that the spec's source is relative to
+    /// Where the bars are: a path with {symbol} in it, what else a source may be (store://, https://, s3://), or the folder
+    /// that the spec's source is relative to
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<String>,
 }

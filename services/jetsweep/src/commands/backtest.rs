@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use jetsweep_engine::metrics::Metric;
 use jetsweep_shared::events::ReplayInput;
-use jetsweep_shared::spec::{LoadedSpec, ResolvedSpec, ShortSpec, StrategySpec};
-use jetsweep_worker::data;
+use jetsweep_shared::spec::{LoadedSpec, ResolvedSpec, ShortSpec, Source, StrategySpec};
 
 use crate::app::App;
+use crate::bars;
 use crate::cli::BacktestArgs;
 use crate::commands::Answer;
 use crate::failure::{Failure, OrFail};
@@ -21,12 +21,12 @@ use crate::sweep;
 /// The batch of a run that is of none.
 const BATCH: &str = "backtest";
 
-pub(crate) fn execute(args: BacktestArgs, app: &App) -> Answer {
+pub(crate) async fn execute(args: BacktestArgs, app: &App) -> Answer {
     let doing = format!("backtest {} with {}", args.symbol, args.strategy);
     let (root, source) = place(args.data.data.as_deref(), &app.config.data.root);
     let LoadedSpec { resolved, .. } =
         spec(&args, source).load(Path::new("")).map_err(|report| Failure::spec(&doing, report))?;
-    let run = compute(&resolved, &root, &doing)?;
+    let run = compute(&resolved, &root, app, &doing).await?;
     if let Some(path) = &args.equity {
         write_equity(&run, path).or_broken(|| format!("write the equity to {}", path.display()))?;
     }
@@ -34,9 +34,12 @@ pub(crate) fn execute(args: BacktestArgs, app: &App) -> Answer {
 }
 
 /// The folder the bars lie in, and the path below it. All that is fixed belongs to the folder, which may be reached
-/// through links: whoever names it on a command line means what is there.
+/// through links: whoever names it on a command line means what is there. What is elsewhere has no folder.
 fn place(data: Option<&str>, root: &Path) -> (PathBuf, String) {
     let (root, source) = sweep::source(data, root);
+    if !Source::is_file(&source) {
+        return (root, source);
+    }
     let before_symbol = &source[..source.find("{symbol}").unwrap_or(source.len())];
     match before_symbol.rfind('/') {
         Some(slash) => (root.join(&source[..slash]), source[slash + 1..].to_owned()),
@@ -68,7 +71,7 @@ fn spec(args: &BacktestArgs, source: String) -> ShortSpec {
     }
 }
 
-fn compute(spec: &ResolvedSpec, root: &Path, doing: &str) -> Result<OneRun, Failure> {
+async fn compute(spec: &ResolvedSpec, root: &Path, app: &App, doing: &str) -> Result<OneRun, Failure> {
     // A short spec of one symbol and one strategy resolves to one of each, or not at all.
     let ([symbol], [strategy]) = (spec.symbols.as_slice(), spec.strategies.as_slice()) else {
         return Err(Failure::bad_input(doing, "a backtest has one symbol and one strategy"));
@@ -84,11 +87,13 @@ fn compute(spec: &ResolvedSpec, root: &Path, doing: &str) -> Result<OneRun, Fail
         validation: None,
     };
     let batch = BATCH.parse().or_broken(|| doing)?;
-    let computed = data::load(root, &spec.data, symbol).map_err(RunError::from).and_then(|bars| {
+    let loader = bars::loader(root, &spec.data, app, doing).await?;
+    let loaded = loader.load(&spec.data, symbol).await;
+    let computed = loaded.map_err(RunError::from).and_then(|bars| {
         let digest = bars.digest();
         OneRun::compute(&Arc::new(bars), &digest, &batch, 0, &input)
     });
-    computed.map_err(|error| error.into_failure(doing, root))
+    computed.map_err(|error| error.into_failure(doing, &bars::looked_under(root, &spec.data)))
 }
 
 /// The parameter values of the one run, in the template's order.
@@ -143,6 +148,7 @@ mod tests {
         assert_eq!(split("a/b/{symbol}.csv"), ("root/a/b".into(), "{symbol}.csv".into()));
         assert_eq!(split("a/{symbol}/1d.csv"), ("root/a".into(), "{symbol}/1d.csv".into()));
         assert_eq!(split("{symbol}.csv"), ("root".into(), "{symbol}.csv".into()));
+        assert_eq!(split("store://a/{symbol}.csv"), ("root".into(), "store://a/{symbol}.csv".into()));
         assert_eq!(split("/bars/AAPL.csv"), ("/bars".into(), "AAPL.csv".into()));
     }
 }

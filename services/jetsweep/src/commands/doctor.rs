@@ -189,11 +189,15 @@ async fn check_streams(bus: &Bus, findings: &mut Findings) {
         Ok(wanted) => wanted,
         Err(error) => return findings.bad("streams", error.to_string(), "this is a bug of jetsweep: report it"),
     };
+    // Deployments whose bars are in a folder need no data bucket.
+    let data = topology::data_stream(&bus.names, &Tuning::default()).ok();
+    let optional = data.as_ref().map(|config| config.name.clone());
     let dead = bus.names.dead_stream();
-    for config in wanted {
+    for config in wanted.into_iter().chain(data) {
         let name = &config.name;
         let found = match bus.jetstream.get_stream(name).await {
             Ok(found) => found,
+            Err(_) if optional.as_ref() == Some(name) => continue,
             Err(error) => {
                 findings.bad(name, format!("it cannot be looked at: {error}"), "start a planner, which creates it");
                 continue;

@@ -11,10 +11,10 @@ use jetsweep_planner::PlanOptions;
 use jetsweep_shared::ids::Symbol;
 use jetsweep_shared::plan::Plan;
 use jetsweep_shared::spec::{ResolvedSpec, StrategySpec};
-use jetsweep_worker::data;
 use serde::Serialize;
 
 use crate::app::App;
+use crate::bars;
 use crate::cli::LookaheadArgs;
 use crate::commands::Answer;
 use crate::exit::Exit;
@@ -24,7 +24,7 @@ use crate::output::number::{counted, grouped};
 use crate::output::{Align, Look, Report, Table};
 use crate::sweep::{self, Sweep};
 
-pub(crate) fn execute(args: LookaheadArgs, app: &App) -> Answer {
+pub(crate) async fn execute(args: LookaheadArgs, app: &App) -> Answer {
     let doing = format!("check {} for look-ahead", sweep::name(&args.sweep));
     let Sweep { spec, data_root } = sweep::load(&args.sweep, app, &doing)?;
     let spec = spec.resolved;
@@ -34,10 +34,12 @@ pub(crate) fn execute(args: LookaheadArgs, app: &App) -> Answer {
     let compiled: Vec<Strategy> =
         compiled.collect::<Result<_, _>>().map_err(|problems| Failure::problems(&doing, problems))?;
 
+    let loader = bars::loader(&data_root, &spec.data, app, &doing).await?;
+    let looked_under = bars::looked_under(&data_root, &spec.data);
     let mut report = Checked::new(&spec);
     for (index, symbol) in spec.symbols.iter().enumerate() {
-        let bars = data::load(&data_root, &spec.data, symbol);
-        let bars = bars.map_err(|error| RunError::from(error).into_failure(&doing, &data_root))?;
+        let bars = loader.load(&spec.data, symbol).await;
+        let bars = bars.map_err(|error| RunError::from(error).into_failure(&doing, &looked_under))?;
         let runs = chosen(&plan, index, args.sample.into());
         let checks = check_all(&spec, &plan, &compiled, &bars, &runs, app.config.worker.slots);
         report.add(&plan, symbol, checks).map_err(|error| Failure::bad_input(&doing, error))?;

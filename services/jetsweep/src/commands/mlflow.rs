@@ -127,7 +127,7 @@ async fn fill(args: BackfillArgs, app: &App) -> Answer {
     let results = Results::open(app, &doing).await?;
     let begin = results.plan(&batch, &doing).await?;
     let place = DataPlace::find(&args.data, app, &batch, &begin.spec.data, &doing)?;
-    let source = BatchSource::new(results, place);
+    let source = BatchSource::new(results, place, app, &doing).await?;
     let filled = backfill(&app.config.mlflow, &source, begin, &|_| ()).await;
     match filled {
         Ok(filled) => Ok(Box::new(Filled { batch_id: batch, filled })),

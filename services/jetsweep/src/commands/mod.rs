@@ -4,6 +4,7 @@ mod backtest;
 mod bench;
 mod cancel;
 mod config;
+mod data;
 mod dead;
 mod delete;
 mod doctor;
@@ -37,10 +38,10 @@ pub(crate) type Answer = Result<Box<dyn Report>, Failure>;
 /// Does what the command line asks.
 pub(crate) fn execute(command: Command, app: &App) -> Answer {
     match command {
-        Command::Backtest(args) => backtest::execute(*args, app),
+        Command::Backtest(args) => wait_for(backtest::execute(*args, app)),
         Command::Strategies(args) => strategies::execute(args, app),
-        Command::Validate(args) => validate::execute(args, app),
-        Command::Lookahead(args) => lookahead::execute(*args, app),
+        Command::Validate(args) => wait_for(validate::execute(args, app)),
+        Command::Lookahead(args) => wait_for(lookahead::execute(*args, app)),
         Command::Config(_) => config::execute(app),
         Command::RunJob { order } => run_job::execute(&order),
         Command::Run(args) => wait_for(run::execute(*args, app)),
@@ -55,6 +56,7 @@ pub(crate) fn execute(command: Command, app: &App) -> Answer {
         Command::Prune(args) => wait_for(delete::prune(args, app)),
         Command::Dead(args) => wait_for(dead::execute(args.command, app)),
         Command::Replay(args) => wait_for(replay::execute(args, app)),
+        Command::Data(args) => wait_for(data::execute(args.command, app)),
         Command::Query(args) => wait_for(query::execute(args, app)),
         Command::Export(args) => wait_for(export::execute(args, app)),
         Command::Summary(args) => wait_for(summary::execute(args, app)),

@@ -8,17 +8,18 @@ use jetsweep_consolidator::{Row, row_sql};
 use jetsweep_engine::bars::Bars;
 use jetsweep_engine::metrics::Metric;
 use jetsweep_shared::bus::Bus;
-use jetsweep_shared::events::{self, Begin, ReplayInput, ReplayRequest, WindowMetrics};
+use jetsweep_shared::events::{self, Begin, ReplayRequest, WindowMetrics};
 use jetsweep_shared::ids::{BatchId, Symbol};
 use jetsweep_shared::replay;
 use jetsweep_shared::service::ServiceError;
-use jetsweep_worker::data;
+use jetsweep_worker::data::Loader;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::app::App;
+use crate::bars;
 use crate::batches;
 use crate::cli::ReplayArgs;
 use crate::commands::Answer;
@@ -43,8 +44,10 @@ pub(crate) async fn execute(args: ReplayArgs, app: &App) -> Answer {
     let computer = match (&results, DataPlace::known(&args.data, app, &batch, &begin.spec.data, &doing)?) {
         // Whoever looks from afar has no bars; workers have those that the rows were computed from.
         (Results::Service(services), None) => Computer::Workers(Box::new(services.bus.clone())),
-        (Results::File(_), None) => Computer::here(DataPlace::find(&args.data, app, &batch, &begin.spec.data, &doing)?),
-        (_, Some(place)) => Computer::here(place),
+        (Results::File(_), None) => {
+            Computer::here(DataPlace::find(&args.data, app, &batch, &begin.spec.data, &doing)?, app, &doing).await?
+        }
+        (_, Some(place)) => Computer::here(place, app, &doing).await?,
     };
     let mut replayer = Replayer { begin, computer, doing };
     match (args.run, args.sample) {
@@ -125,6 +128,7 @@ enum Computer {
     /// This program.
     Here {
         place: DataPlace,
+        loader: Loader,
         /// The bars read last, and their digest: runs in order have the same symbol many times over.
         loaded: Option<(Symbol, Arc<Bars>, String)>,
     },
@@ -133,8 +137,9 @@ enum Computer {
 }
 
 impl Computer {
-    fn here(place: DataPlace) -> Self {
-        Self::Here { place, loaded: None }
+    async fn here(place: DataPlace, app: &App, doing: &str) -> Result<Self, Failure> {
+        let loader = bars::loader(&place.root, &place.data, app, doing).await?;
+        Ok(Self::Here { place, loader, loaded: None })
     }
 }
 
@@ -145,9 +150,18 @@ impl Replayer {
         let input = one_run::planned(&begin.spec, &begin.plan, run);
         let (_, input) = input.map_err(|error| Failure::bad_input(&*doing, error))?;
         match computer {
-            Computer::Here { place, loaded } => {
-                let again = Self::here(place, loaded, &begin.batch_id, run, &input);
-                again.map_err(|error| error.into_failure(doing, &place.root))
+            Computer::Here { place, loader, loaded } => {
+                let loaded = match loaded.take() {
+                    Some(same) if same.0 == input.symbol => Ok(loaded.insert(same)),
+                    _ => loader.load(&place.data, &input.symbol).await.map(|bars| {
+                        let digest = bars.digest();
+                        loaded.insert((input.symbol.clone(), Arc::new(bars), digest))
+                    }),
+                };
+                let again = loaded
+                    .map_err(RunError::from)
+                    .and_then(|(_, bars, digest)| OneRun::compute(bars, digest, &begin.batch_id, run, &input));
+                again.map_err(|error| error.into_failure(doing, &bars::looked_under(&place.root, &place.data)))
             }
             Computer::Workers(bus) => {
                 let (version, batch_id) = (events::VERSION, begin.batch_id.clone());
@@ -165,25 +179,6 @@ impl Replayer {
                 }
             }
         }
-    }
-
-    fn here(
-        place: &DataPlace,
-        loaded: &mut Option<(Symbol, Arc<Bars>, String)>,
-        batch: &BatchId,
-        run: u64,
-        input: &ReplayInput,
-    ) -> Result<OneRun, RunError> {
-        let (bars, digest) = match loaded.take() {
-            Some((symbol, bars, digest)) if symbol == input.symbol => (bars, digest),
-            _ => {
-                let bars = data::load(&place.root, &place.data, &input.symbol)?;
-                let digest = bars.digest();
-                (Arc::new(bars), digest)
-            }
-        };
-        let (_, bars, digest) = loaded.insert((input.symbol.clone(), bars, digest));
-        OneRun::compute(bars, digest, batch, run, input)
     }
 
     /// The rows of runs over their windows, in the order in which windows are computed.

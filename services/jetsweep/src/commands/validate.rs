@@ -7,6 +7,7 @@ use jetsweep_shared::spec::ResolvedSpec;
 use serde::Serialize;
 
 use crate::app::App;
+use crate::bars;
 use crate::cli::ValidateArgs;
 use crate::commands::Answer;
 use crate::commands::run::data;
@@ -15,7 +16,7 @@ use crate::output::number::{counted, grouped};
 use crate::output::{Align, Look, Report, Table};
 use crate::sweep::{self, Sweep};
 
-pub(crate) fn execute(args: ValidateArgs, app: &App) -> Answer {
+pub(crate) async fn execute(args: ValidateArgs, app: &App) -> Answer {
     let doing = format!("validate {}", sweep::spec_name(&args.spec));
     let loaded = sweep::load_spec(&args.spec, args.data.data.as_deref(), &app.config.data.root, &[]);
     let Sweep { spec, data_root } = loaded.map_err(|report| Failure::spec(&doing, report))?;
@@ -23,8 +24,9 @@ pub(crate) fn execute(args: ValidateArgs, app: &App) -> Answer {
     let options = PlanOptions { data_root: Some(data_root.clone()), ..PlanOptions::from_config(&app.config) };
     let plan = jetsweep_planner::plan(&spec, &options).map_err(|problems| Failure::problems(&doing, problems))?;
     if !args.no_data {
-        let hint = || format!("{}; --no-data leaves the data alone", data::looked_under(&data_root));
-        let found = data::check(&data_root, &spec, app.config.worker.slots);
+        let hint = || format!("{}; --no-data leaves the data alone", bars::looked_under(&data_root, &spec.data));
+        let loader = bars::loader(&data_root, &spec.data, app, &doing).await?;
+        let found = data::check(&loader, &spec, app.config.worker.slots).await;
         let found = found.map_err(|error| Failure::bad_input(&doing, error).hint(hint()))?;
         if !found.is_empty() {
             return Err(Failure::problems(&doing, data::told(found)).hint(hint()));

@@ -3,7 +3,6 @@
 mod place;
 mod show;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -46,18 +45,14 @@ pub(crate) enum RunError {
 }
 
 impl RunError {
-    /// The failure of whatever needed the run. `doing` completes "failed to "; `root` is where bars were looked for.
-    pub(crate) fn into_failure(self, doing: &str, root: &Path) -> Failure {
+    /// The failure of whatever needed the run. `doing` completes "failed to "; the hint is for bars that cannot be had.
+    pub(crate) fn into_failure(self, doing: &str, hint: &str) -> Failure {
         match self {
             RunError::Data(error) if error.is_retryable() => Failure::broken(doing, error),
-            RunError::Data(error) => Failure::bad_input(doing, error).hint(looked_under(root)),
+            RunError::Data(error) => Failure::bad_input(doing, error).hint(hint),
             other => Failure::bad_input(doing, other),
         }
     }
-}
-
-fn looked_under(root: &Path) -> String {
-    format!("bars are looked for under {}; --data says where else", root.display())
 }
 
 /// Problems in one line.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use jetsweep_shared::ids::BatchId;
-use jetsweep_shared::spec::{DataRef, split_source};
+use jetsweep_shared::spec::{DataRef, Source, split_source};
 
 use crate::app::App;
 use crate::cli::DataArgs;
@@ -42,7 +42,7 @@ impl DataPlace {
     ) -> Result<Option<Self>, Failure> {
         let at = |root: PathBuf| Self { root, data: data.clone() };
         let place = match given.data.as_deref() {
-            Some(pattern) if pattern.contains("{symbol}") => {
+            Some(pattern) if pattern.contains("{symbol}") || !Source::is_file(pattern) => {
                 let (folder, source) = split_source(pattern);
                 let mut place = at(folder.unwrap_or_else(|| app.config.data.root.clone()));
                 place.data.source = source;

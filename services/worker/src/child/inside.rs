@@ -112,7 +112,15 @@ fn run(order: &Order, payload: &[u8], fault: Option<Fault>, start: Instant) -> R
 }
 
 fn load(order: &Order, job: &Job) -> Result<Input, Failure> {
-    let bars = match data::load_within(&order.data_root, &job.data, &job.symbol, order.bars_bytes) {
+    let loaded = match &order.kept {
+        None => data::load_within(&order.data_root, &job.data, &job.symbol, order.bars_bytes),
+        Some(kept) => match kept.read(&job.data.source_of(&job.symbol), &job.data, order.bars_bytes) {
+            Ok(None) => return Err(Failure::retryable(format!("{} is gone from the data cache", kept.path.display()))),
+            Ok(Some(bars)) => Ok(bars),
+            Err(error) => Err(error),
+        },
+    };
+    let bars = match loaded {
         Ok(bars) => SharedBars::new(bars),
         Err(error) if error.is_retryable() => return Err(Failure::retryable(error)),
         Err(error) => return Ok(Input::Unusable { failure: error.as_run_failure(), digest: None }),

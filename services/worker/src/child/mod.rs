@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use jetsweep_shared::events::ShardResult;
 use serde::{Deserialize, Serialize};
 
+use crate::data::Kept;
 use crate::failure::Failure;
 
 pub use inside::{ChildError, run_job_child, run_job_child_with};
@@ -62,6 +63,8 @@ pub(crate) struct Order {
     pub(crate) run_deadline_seconds: u64,
     /// Digest that the symbol's bars must have, if the batch has pinned one.
     pub(crate) pinned_digest: Option<String>,
+    /// The file of bars that the worker has fetched; `None` for one in the data folder.
+    pub(crate) kept: Option<Kept>,
 }
 
 /// What a child answers.

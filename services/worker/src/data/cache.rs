@@ -8,11 +8,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use jetsweep_engine::bars::Bars;
 use jetsweep_shared::ids::Symbol;
-use jetsweep_shared::spec::DataRef;
+use jetsweep_shared::spec::{DataRef, Source};
 use jiff::civil::Date;
 use tokio::sync::OnceCell;
 
-use super::{DataError, file_name, read_error, read_within, resolve};
+use super::remote::{Kept, Remote, Seen};
+use super::{DataError, blocking, open, read_within, resolve};
 use crate::stats::WorkerStats;
 
 /// Bars with their identity.
@@ -40,16 +41,19 @@ pub(crate) struct Loaded {
 /// Which bars of which file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Place {
+    /// Its path, or where else it is.
     path: PathBuf,
     from: Option<Date>,
     to: Option<Date>,
 }
 
 /// What tells that a file's content is another one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Stamp {
-    modified: Option<SystemTime>,
-    len: u64,
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Stamp {
+    /// Of a file in the data folder.
+    File { modified: Option<SystemTime>, len: u64 },
+    /// Of what is elsewhere: its digest, or what its server says.
+    Version(String),
 }
 
 #[derive(Debug)]
@@ -76,56 +80,60 @@ struct State {
 #[derive(Debug)]
 pub(crate) struct BarsCache {
     root: PathBuf,
+    remote: Arc<Remote>,
     limit_bytes: u64,
     state: Mutex<State>,
     stats: Arc<WorkerStats>,
 }
 
 impl BarsCache {
-    /// An empty cache of at most `limit_bytes` of bars under the folder `root`.
-    pub(crate) fn new(root: PathBuf, limit_bytes: u64, stats: Arc<WorkerStats>) -> Self {
-        Self { root, limit_bytes, state: Mutex::default(), stats }
+    /// An empty cache of at most `limit_bytes` of bars, which lie under the folder `root` or elsewhere.
+    pub(crate) fn new(root: PathBuf, remote: Remote, limit_bytes: u64, stats: Arc<WorkerStats>) -> Self {
+        Self { root, remote: Arc::new(remote), limit_bytes, state: Mutex::default(), stats }
     }
 
     /// The bars of a symbol: those in memory if the file is still the same, else read on a blocking thread, once for
     /// all who wait for them.
     ///
     /// # Errors
-    /// See [`super::load`]. Errors are not remembered: the file may be there by the next time.
+    /// See [`super::load`] and [`Remote`]. Errors are not remembered: the file may be there by the next time.
     pub(crate) async fn get(self: &Arc<Self>, data: &DataRef, symbol: &Symbol) -> Result<Loaded, DataError> {
-        let cache = Arc::clone(self);
-        let (data, symbol) = (data.clone(), symbol.clone());
-        let found = blocking(move || cache.find(&data, &symbol)).await?;
-        let Found { opened, file, place, stamp, data } = match found {
-            Lookup::Held(bars) => {
-                self.stats.cache_hit();
-                return Ok(Loaded { bars, load_time: Duration::ZERO });
+        let source = data.source_of(symbol);
+        let Found { content, place, stamp } = match Source::is_file(&source) {
+            true => {
+                let (cache, data, source) = (Arc::clone(self), data.clone(), source.clone());
+                blocking(move || cache.find(&data, &source)).await?
             }
-            Lookup::NotHeld(found) => found,
+            false => {
+                let seen = self.remote.look(&source).await?;
+                let place = Place { path: PathBuf::from(&source), from: data.from, to: data.to };
+                Found { place, stamp: Stamp::Version(seen.version.clone()), content: At::Elsewhere(seen) }
+            }
         };
 
         let flight = {
             let mut state = self.lock();
             // Whoever was loading them may have finished since the look above.
-            if let Some(bars) = state.held_at(&place, stamp) {
+            if let Some(bars) = state.held_at(&place, &stamp) {
                 self.stats.cache_hit();
                 return Ok(Loaded { bars, load_time: Duration::ZERO });
             }
-            Arc::clone(state.loading.entry((place.clone(), stamp)).or_default())
+            Arc::clone(state.loading.entry((place.clone(), stamp.clone())).or_default())
         };
         let mut load_time = None;
-        let limit = self.limit_bytes;
         let load = async {
             let start = Instant::now();
-            let loaded = blocking(move || read_within(opened, &file, &data, limit).map(SharedBars::new)).await;
+            let loaded = self.load(content, source, data.clone()).await;
             load_time = Some(start.elapsed());
             loaded.map(Arc::new)
         };
         let outcome = flight.get_or_try_init(|| load).await.cloned();
         let mut state = self.lock();
-        if state.loading.get(&(place.clone(), stamp)).is_some_and(|current| Arc::ptr_eq(current, &flight)) {
-            state.loading.remove(&(place.clone(), stamp));
+        let loading = (place, stamp);
+        if state.loading.get(&loading).is_some_and(|current| Arc::ptr_eq(current, &flight)) {
+            state.loading.remove(&loading);
         }
+        let (place, stamp) = loading;
         let bars = outcome?;
         match load_time {
             None => self.stats.cache_hit(),
@@ -136,19 +144,41 @@ impl BarsCache {
         Ok(Loaded { bars, load_time: load_time.unwrap_or_default() })
     }
 
-    /// Opens the file and looks whether its bars are held. Blocks.
-    fn find(&self, data: &DataRef, symbol: &Symbol) -> Result<Lookup, DataError> {
-        let path = resolve(&self.root, &data.source, symbol)?;
-        let file = file_name(&data.source, symbol);
-        // Opened before it is looked at: the stamp is of what is read, even if the file is replaced meanwhile.
-        let opened = File::open(&path).map_err(|error| read_error(&file, &error))?;
-        let metadata = opened.metadata().map_err(|error| read_error(&file, &error))?;
-        let stamp = Stamp { modified: metadata.modified().ok(), len: metadata.len() };
-        let place = Place { path, from: data.from, to: data.to };
-        if let Some(bars) = self.lock().held_at(&place, stamp) {
-            return Ok(Lookup::Held(bars));
+    /// The file on disk that a source elsewhere has, for a process that cannot fetch; `None` for one in the data folder.
+    ///
+    /// # Errors
+    /// See [`Remote`].
+    pub(crate) async fn on_disk(&self, data: &DataRef, symbol: &Symbol) -> Result<Option<Kept>, DataError> {
+        let source = data.source_of(symbol);
+        if Source::is_file(&source) {
+            return Ok(None);
         }
-        Ok(Lookup::NotHeld(Found { opened, file, place, stamp, data: data.clone() }))
+        let seen = self.remote.look(&source).await?;
+        self.remote.fetch(&source, &seen, data, self.limit_bytes).await.map(Some)
+    }
+
+    /// Opens a file of the data folder and looks at it. Blocks.
+    fn find(&self, data: &DataRef, file: &str) -> Result<Found, DataError> {
+        let path = resolve(&self.root, file)?;
+        // Opened before it is looked at: the stamp is of what is read, even if the file is replaced meanwhile.
+        let (opened, metadata) = open(&path, file)?;
+        let bytes = metadata.len();
+        let stamp = Stamp::File { modified: metadata.modified().ok(), len: bytes };
+        let place = Place { path, from: data.from, to: data.to };
+        Ok(Found { content: At::File(opened, bytes), place, stamp })
+    }
+
+    async fn load(&self, content: At, source: String, data: DataRef) -> Result<SharedBars, DataError> {
+        let limit = self.limit_bytes;
+        match content {
+            At::File(opened, bytes) => {
+                blocking(move || read_within(opened, bytes, &source, &data, limit).map(SharedBars::new)).await
+            }
+            At::Elsewhere(seen) => {
+                let bars = self.remote.load(&source, &seen, &data, limit).await?;
+                blocking(move || Ok(SharedBars::new(bars))).await
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -157,24 +187,25 @@ impl BarsCache {
     }
 }
 
-enum Lookup {
-    Held(Arc<SharedBars>),
-    NotHeld(Found),
-}
-
+/// What is to be read if its bars are not held.
 struct Found {
-    opened: File,
-    /// Its path under the data folder, for errors.
-    file: String,
+    content: At,
     place: Place,
     stamp: Stamp,
-    data: DataRef,
+}
+
+/// Where it is read.
+enum At {
+    /// In the data folder: the file, and its size.
+    File(File, u64),
+    /// Elsewhere.
+    Elsewhere(Seen),
 }
 
 impl State {
-    fn held_at(&mut self, place: &Place, stamp: Stamp) -> Option<Arc<SharedBars>> {
+    fn held_at(&mut self, place: &Place, stamp: &Stamp) -> Option<Arc<SharedBars>> {
         let (known, digest) = self.places.get(place)?;
-        if *known != stamp {
+        if known != stamp {
             return None;
         }
         let held = self.held.get_mut(digest)?;
@@ -211,20 +242,12 @@ impl State {
     }
 }
 
-/// Runs what blocks on a thread for it.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, DataError> + Send + 'static,
-) -> Result<T, DataError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-        // Only a bug in the reader or the end of the runtime leads here; neither is the data's fault.
-        Err(DataError::Unreadable { what: "bars".to_owned(), reason: error.to_string() })
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
     use std::sync::atomic::Ordering;
+
+    use jetsweep_shared::config::Config;
 
     use super::*;
 
@@ -242,7 +265,8 @@ mod tests {
 
     fn cache(root: &std::path::Path, limit_bytes: u64) -> (Arc<BarsCache>, Arc<WorkerStats>) {
         let stats = Arc::new(WorkerStats::default());
-        (Arc::new(BarsCache::new(root.to_owned(), limit_bytes, Arc::clone(&stats))), stats)
+        let remote = Remote::new(&Config::default(), None, Arc::clone(&stats));
+        (Arc::new(BarsCache::new(root.to_owned(), remote, limit_bytes, Arc::clone(&stats))), stats)
     }
 
     async fn get(cache: &Arc<BarsCache>, symbol: &str) -> Arc<SharedBars> {

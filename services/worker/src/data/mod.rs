@@ -1,31 +1,34 @@
-//! Bars on disk: finding them under the data folder, reading them, sharing them.
+//! Bars: finding them under the data folder, or fetching them; reading them, sharing them.
 //!
-//! A spec's `source` (`daily/{symbol}.csv`) resolves under the worker's `data.root` and can never leave it. What can
-//! go wrong falls into two classes: the data's fault, which fails the runs that need it and nothing else, and the
+//! A spec's `source` (`daily/{symbol}.csv`) resolves under the worker's `data.root` and can never leave it; one that is a
+//! name of the data bucket or an allowed address is fetched to disk first (`remote`). What can go wrong falls into two
+//! classes: the data's fault, which fails the runs that need it and nothing else, and the
 //! infrastructure's ([`DataError::Unreadable`]), which is tried again.
 
 mod cache;
+mod remote;
 
-use std::fs::File;
-use std::io;
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use jetsweep_engine::backtest::RunFailure;
 use jetsweep_engine::bars::{Bars, BarsError};
+use jetsweep_shared::bus::Bus;
+use jetsweep_shared::config::Config;
 use jetsweep_shared::ids::Symbol;
-use jetsweep_shared::spec::DataRef;
+use jetsweep_shared::spec::{DataRef, Source};
 
 use crate::failure::code;
 
 pub(crate) use cache::{BarsCache, SharedBars};
-
-/// Stands for the symbol in a source.
-const PLACEHOLDER: &str = "{symbol}";
+pub(crate) use remote::{Kept, Remote};
 
 /// Bars that cannot be had.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum DataError {
-    /// The source points outside the data folder.
+    /// The source points outside the data folder, or to where nothing may be read.
     #[error("data source {source_path:?} is refused: {reason}")]
     Refused {
         /// The source, its symbol filled in.
@@ -38,6 +41,12 @@ pub enum DataError {
     Missing {
         /// Its path under the data folder.
         file: String,
+    },
+    /// There is nothing in the data bucket under this name, or at this address.
+    #[error("there is nothing at {source_path}")]
+    NotThere {
+        /// The source, its symbol filled in.
+        source_path: String,
     },
     /// The file does not hold bars.
     #[error("{0}")]
@@ -57,6 +66,16 @@ pub enum DataError {
         /// Its path under the data folder.
         file: String,
         /// What they take, or their file does.
+        bytes: u64,
+        /// What there is.
+        limit: u64,
+    },
+    /// There is no room on disk for the file.
+    #[error("{file} has {bytes} bytes, and {limit} are the most that may be fetched: raise data.cache_bytes")]
+    TooLargeToKeep {
+        /// The source, its symbol filled in.
+        file: String,
+        /// What it takes, at least.
         bytes: u64,
         /// What there is.
         limit: u64,
@@ -82,9 +101,9 @@ impl DataError {
     pub fn code(&self) -> &'static str {
         match self {
             DataError::Refused { .. } => code::DATA_REFUSED,
-            DataError::Missing { .. } => code::DATA_MISSING,
+            DataError::Missing { .. } | DataError::NotThere { .. } => code::DATA_MISSING,
             DataError::Invalid(_) | DataError::NotAFile { .. } => code::DATA_INVALID,
-            DataError::TooLarge { .. } => code::DATA_TOO_LARGE,
+            DataError::TooLarge { .. } | DataError::TooLargeToKeep { .. } => code::DATA_TOO_LARGE,
             DataError::Unreadable { .. } => "data_unreadable",
         }
     }
@@ -95,7 +114,34 @@ impl DataError {
     }
 }
 
-/// The file of a symbol's bars: `source` with the symbol filled in, under the folder `root`.
+/// Reads bars for a command: files of a data folder, and what is elsewhere by way of the data cache.
+#[derive(Debug, Clone)]
+pub struct Loader {
+    root: PathBuf,
+    remote: Arc<Remote>,
+}
+
+impl Loader {
+    /// Bars below the folder `root`, and from where `config` allows; of the data bucket if there is a connection.
+    pub fn new(root: PathBuf, config: &Config, bus: Option<Bus>) -> Self {
+        Self { root, remote: Arc::new(Remote::new(config, bus, Arc::default())) }
+    }
+
+    /// The bars of a symbol from the first to the last date of `data`. May be empty, if there are none between them.
+    ///
+    /// # Errors
+    /// See [`load`]; [`DataError::NotThere`].
+    pub async fn load(&self, data: &DataRef, symbol: &Symbol) -> Result<Bars, DataError> {
+        let source = data.source_of(symbol);
+        if Source::is_file(&source) {
+            return load(&self.root, data, symbol);
+        }
+        let seen = self.remote.look(&source).await?;
+        self.remote.load(&source, &seen, data, u64::MAX).await
+    }
+}
+
+/// The file of a symbol's bars: its source, under the folder `root`.
 ///
 /// The path returned is canonical and lies under `root`, symbolic links followed.
 ///
@@ -103,10 +149,12 @@ impl DataError {
 /// [`DataError::Refused`] for a source that is absolute, has `..`, or leads outside `root` through a symbolic link;
 /// [`DataError::Missing`] if there is nothing; [`DataError::Unreadable`] if `root` itself is not there, as when a
 /// volume is not mounted.
-pub fn resolve(root: &Path, source: &str, symbol: &Symbol) -> Result<PathBuf, DataError> {
-    let file = file_name(source, symbol);
-    let refused = |reason: &str| DataError::Refused { source_path: file.clone(), reason: reason.to_owned() };
-    for component in Path::new(&file).components() {
+fn resolve(root: &Path, file: &str) -> Result<PathBuf, DataError> {
+    let refused = |reason: &str| DataError::Refused { source_path: file.to_owned(), reason: reason.to_owned() };
+    if !Source::is_file(file) {
+        return Err(refused("it is no path"));
+    }
+    for component in Path::new(file).components() {
         match component {
             Component::Normal(_) | Component::CurDir => {}
             Component::ParentDir => return Err(refused("it contains \"..\"")),
@@ -119,72 +167,77 @@ pub fn resolve(root: &Path, source: &str, symbol: &Symbol) -> Result<PathBuf, Da
         what: format!("data.root {}", root.display()),
         reason: error.to_string(),
     })?;
-    let path = root.join(&file).canonicalize().map_err(|error| read_error(&file, &error))?;
+    let path = root.join(file).canonicalize().map_err(|error| read_error(file, &error))?;
     if !path.starts_with(&root) {
         return Err(refused("a symbolic link leads outside data.root"));
     }
     Ok(path)
 }
 
-/// The bars of a symbol from the first to the last date of `data`. May be empty, if the file has none between them.
+/// The bars of a symbol in the data folder from the first to the last date of `data`. May be empty, if the file has none
+/// between them.
 ///
 /// # Errors
-/// Those of [`resolve`]; [`DataError::Invalid`] for a file with a bad row, and [`DataError::Unreadable`].
+/// [`DataError::Refused`] for a source that is no path or leaves the folder, [`DataError::Missing`],
+/// [`DataError::Invalid`] for a file with a bad row, and [`DataError::Unreadable`].
 pub fn load(root: &Path, data: &DataRef, symbol: &Symbol) -> Result<Bars, DataError> {
-    let path = resolve(root, &data.source, symbol)?;
-    let file = file_name(&data.source, symbol);
-    let opened = File::open(path).map_err(|error| read_error(&file, &error))?;
-    read(opened, &file, data)
+    load_within(root, data, symbol, u64::MAX)
 }
 
 /// Like [`load`], of bars that take at most `limit` bytes of memory.
 pub(crate) fn load_within(root: &Path, data: &DataRef, symbol: &Symbol, limit: u64) -> Result<Bars, DataError> {
-    let path = resolve(root, &data.source, symbol)?;
-    let file = file_name(&data.source, symbol);
-    let opened = File::open(path).map_err(|error| read_error(&file, &error))?;
-    read_within(opened, &file, data, limit)
+    let file = data.source_of(symbol);
+    let (opened, metadata) = open(&resolve(root, &file)?, &file)?;
+    read_within(opened, metadata.len(), &file, data, limit)
 }
 
-/// The path of a symbol's bars under the data folder.
-fn file_name(source: &str, symbol: &Symbol) -> String {
-    source.replace(PLACEHOLDER, symbol.as_str())
-}
-
-/// Like [`read`], of bars that take at most `limit` bytes of memory. A file of which not even a part could fit is not
-/// read at all.
-fn read_within(opened: File, file: &str, data: &DataRef, limit: u64) -> Result<Bars, DataError> {
-    /// Bytes of a file for each byte of memory that its bars take, at most: text of many digits.
-    const LARGEST_FILE: u64 = 4;
-    let too_large = |bytes: u64| DataError::TooLarge { file: file.to_owned(), bytes, limit };
-    let is_whole = data.from.is_none() && data.to.is_none();
-    let bytes = opened.metadata().map_err(|error| read_error(file, &error))?.len();
-    if is_whole && bytes > limit.saturating_mul(LARGEST_FILE) {
-        return Err(too_large(bytes));
-    }
-    let bars = read(opened, file, data)?;
-    match bars.size_bytes() as u64 {
-        bytes if bytes > limit => Err(too_large(bytes)),
-        _ => Ok(bars),
-    }
-}
-
-/// Reads an open file; `file` is what errors call it.
-fn read(opened: File, file: &str, data: &DataRef) -> Result<Bars, DataError> {
+/// Opens a file, and tells what it is; `file` is what errors call it.
+fn open(path: &Path, file: &str) -> Result<(File, Metadata), DataError> {
+    let opened = File::open(path).map_err(|error| read_error(file, &error))?;
     let metadata = opened.metadata().map_err(|error| read_error(file, &error))?;
     if !metadata.is_file() {
         return Err(DataError::NotAFile { file: file.to_owned() });
     }
-    let bars = Bars::read_csv(opened, file).map_err(|error| {
+    Ok((opened, metadata))
+}
+
+/// Most bytes of a file whose bars may take `limit` bytes of memory. Of a part of the bars nothing can be told.
+fn largest_file(data: &DataRef, limit: u64) -> u64 {
+    /// Bytes of a file for each byte of memory that its bars take, at most: text of many digits.
+    const LARGEST_FILE: u64 = 4;
+    let is_whole = data.from.is_none() && data.to.is_none();
+    if is_whole { limit.saturating_mul(LARGEST_FILE) } else { u64::MAX }
+}
+
+/// Reads bars that take at most `limit` bytes of memory from a file of so many bytes; `file` is what errors call it. A file
+/// of which not even a part could fit is not read at all.
+fn read_within(reader: impl Read, bytes: u64, file: &str, data: &DataRef, limit: u64) -> Result<Bars, DataError> {
+    let too_large = |bytes: u64| DataError::TooLarge { file: file.to_owned(), bytes, limit };
+    if bytes > largest_file(data, limit) {
+        return Err(too_large(bytes));
+    }
+    let bars = Bars::read_csv(reader, file).map_err(|error| {
         if error.is_read_failure() {
             DataError::Unreadable { what: format!("data file {file}"), reason: error.fault.to_string() }
         } else {
             DataError::Invalid(error)
         }
     })?;
-    if data.from.is_none() && data.to.is_none() {
-        return Ok(bars);
+    let bars = if data.from.is_none() && data.to.is_none() { bars } else { bars.between(data.from, data.to) };
+    match bars.size_bytes() as u64 {
+        bytes if bytes > limit => Err(too_large(bytes)),
+        _ => Ok(bars),
     }
-    Ok(bars.between(data.from, data.to))
+}
+
+/// Runs what blocks on a thread for it.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, DataError> + Send + 'static,
+) -> Result<T, DataError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        // Only a bug in the reader or the end of the runtime leads here; neither is the data's fault.
+        Err(DataError::Unreadable { what: "bars".to_owned(), reason: error.to_string() })
+    })
 }
 
 fn read_error(file: &str, error: &io::Error) -> DataError {
@@ -222,7 +275,7 @@ mod tests {
         std::os::unix::fs::symlink(outside.path(), root.path().join("link")).unwrap();
         std::os::unix::fs::symlink("daily", root.path().join("inside")).unwrap();
 
-        let of = |source: &str| resolve(root.path(), source, &symbol("A"));
+        let of = |source: &str| resolve(root.path(), &source.replace("{symbol}", "A"));
         for good in ["daily/{symbol}.csv", "./daily/{symbol}.csv", "inside/{symbol}.csv"] {
             assert_eq!(of(good).unwrap(), root.path().canonicalize().unwrap().join("daily/A.csv"), "{good}");
         }
@@ -240,7 +293,7 @@ mod tests {
     #[test]
     fn an_unmounted_folder_is_no_missing_file() {
         let root = tempfile::tempdir().unwrap();
-        let error = resolve(&root.path().join("nowhere"), "{symbol}.csv", &symbol("A")).unwrap_err();
+        let error = resolve(&root.path().join("nowhere"), "A.csv").unwrap_err();
         assert!(error.is_retryable(), "{error}");
     }
 

@@ -6,6 +6,7 @@ mod dead;
 mod poison;
 mod priorities;
 mod recovery;
+mod remote;
 mod replay;
 mod rows;
 mod shutdown;

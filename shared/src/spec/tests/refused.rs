@@ -291,7 +291,7 @@ fn not_toml_and_not_json() {
 }
 
 #[test]
-fn sources_outside_the_data_folder() {
+fn sources_that_are_read_by_nobody() {
     let source = |source: &str| report(format!("[data]\nsource = \"{source}\"\n{UNIVERSE}{STRATEGY}"));
     insta::assert_snapshot!(source("/etc/{symbol}"), @r#"
     spec.toml: 1 problem
@@ -301,9 +301,17 @@ fn sources_outside_the_data_folder() {
     spec.toml: 1 problem
       spec.toml:2: data.source: "a/../../{symbol}.csv" leaves the data folder with "..": name a path under it
     "#);
-    insta::assert_snapshot!(source("s3://bucket/{symbol}.csv"), @r#"
+    insta::assert_snapshot!(source("ftp://host/{symbol}.csv"), @r#"
     spec.toml: 1 problem
-      spec.toml:2: data.source: "s3://bucket/{symbol}.csv": this version reads CSV files under the data folder, not s3://: copy the bars there
+      spec.toml:2: data.source: "ftp://host/{symbol}.csv" is read by nobody: bars come from paths under the data folder, store://, https://, http:// and s3://, not ftp://
+    "#);
+    insta::assert_snapshot!(source("store://daily/../{symbol}.csv"), @r#"
+    spec.toml: 1 problem
+      spec.toml:2: data.source: "store://daily/../{symbol}.csv" is no name of an object: it contains ".."
+    "#);
+    insta::assert_snapshot!(source("https://u:p@host/{symbol}.csv"), @r#"
+    spec.toml: 1 problem
+      spec.toml:2: data.source: "https://u:p@host/{symbol}.csv" is no address that is read: it has a user in it: a spec is no place for passwords
     "#);
     insta::assert_snapshot!(source("daily/{symbol}.parquet"), @r#"
     spec.toml: 1 problem

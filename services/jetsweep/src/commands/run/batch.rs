@@ -7,12 +7,13 @@ use jetsweep_planner::PlanOptions;
 use jetsweep_shared::config::Config;
 use jetsweep_shared::events::BatchState;
 use jetsweep_shared::ids::{BatchId, Priority};
-use jetsweep_shared::spec::{self, ResolvedSpec};
+use jetsweep_shared::spec::{self, ResolvedSpec, Source};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::data;
 use crate::app::App;
+use crate::bars;
 use crate::cli::RunArgs;
 use crate::failure::{Failure, OrFail};
 use crate::follow;
@@ -108,14 +109,24 @@ impl Batch {
     }
 
     /// Reads the bars of every symbol and tells everything that is wrong with them, unless that was accepted.
-    pub(super) fn check_data(&self, app: &App) -> Result<(), Failure> {
-        let root = &self.record.data_root;
-        let found = data::check(root, &self.spec, app.config.worker.slots);
-        let found = found.map_err(|error| Failure::bad_input(&self.doing, error).hint(data::looked_under(root)))?;
+    pub(super) async fn check_data(&self, app: &App) -> Result<(), Failure> {
+        let looked_under = bars::looked_under(&self.record.data_root, &self.spec.data);
+        if super::has_own_server(&app.config) && matches!(Source::of(&self.spec.data.source), Ok(Source::Store(_))) {
+            let cause = format!(
+                "`jetsweep run` has a NATS server of its own, and no data bucket with {}",
+                self.spec.data.source
+            );
+            let hint = "`jetsweep submit --nats URL` sends the sweep to the server that has the bars; --data names bars on \
+                        this machine";
+            return Err(Failure::bad_input(&self.doing, cause).hint(hint));
+        }
+        let loader = bars::loader(&self.record.data_root, &self.spec.data, app, &self.doing).await?;
+        let found = data::check(&loader, &self.spec, app.config.worker.slots).await;
+        let found = found.map_err(|error| Failure::bad_input(&self.doing, error).hint(&looked_under))?;
         if found.is_empty() || self.record.skip_invalid {
             return Ok(());
         }
-        let hint = format!("{}; --skip-invalid runs the other symbols", data::looked_under(root));
+        let hint = format!("{}; --skip-invalid runs the other symbols", looked_under);
         Err(Failure::problems(&self.doing, data::told(found)).hint(hint))
     }
 

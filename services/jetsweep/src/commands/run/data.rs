@@ -1,13 +1,10 @@
 //! The data of a sweep, looked at before anything starts.
 
-use std::path::Path;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
+use futures::StreamExt;
 use jetsweep_engine::problem::Problem;
 use jetsweep_shared::ids::Symbol;
-use jetsweep_shared::spec::ResolvedSpec;
-use jetsweep_worker::data::{self, DataError};
+use jetsweep_shared::spec::{DataRef, ResolvedSpec};
+use jetsweep_worker::data::{DataError, Loader};
 
 /// Most problems that are told one by one.
 const MOST_TOLD: usize = 20;
@@ -18,37 +15,30 @@ pub(crate) const CODES: [&str; 4] = ["data_missing", "data_invalid", "data_refus
 /// A symbol without usable bars, and why.
 pub(crate) type Unusable = (Symbol, String);
 
-/// Reads the bars of every symbol on `threads` threads. Returns the symbols without usable bars, in the spec's order.
+/// Reads the bars of every symbol, those of `at_once` symbols at the same time. Returns the symbols without usable bars, in
+/// the spec's order.
 ///
 /// # Errors
 ///
 /// When a file or the data folder cannot be read for reasons that are not the data's.
-pub(crate) fn check(root: &Path, spec: &ResolvedSpec, threads: usize) -> Result<Vec<Unusable>, DataError> {
-    let next = AtomicUsize::new(0);
-    let found = Mutex::new(Vec::new());
-    let check_some = || {
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(symbol) = spec.symbols.get(index) else { return };
-            let Err(problem) = check_one(root, spec, symbol) else { continue };
-            found.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((index, problem));
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 1..threads.min(spec.symbols.len()) {
-            scope.spawn(check_some);
-        }
-        check_some();
+pub(crate) async fn check(loader: &Loader, spec: &ResolvedSpec, at_once: usize) -> Result<Vec<Unusable>, DataError> {
+    let checks = spec.symbols.iter().map(|symbol| {
+        let (loader, data, owned) = (loader.clone(), spec.data.clone(), symbol.clone());
+        // Each in a task of its own, for reading a file keeps a thread busy.
+        let check = tokio::spawn(async move { check_one(&loader, &data, &owned).await });
+        async move { (symbol.clone(), check.await) }
     });
-    let mut found = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    found.sort_by_key(|(index, _)| *index);
-    found
-        .into_iter()
-        .map(|(index, problem)| match problem {
-            Found::Unusable(why) => Ok((spec.symbols[index].clone(), why)),
-            Found::Unreadable(error) => Err(error),
-        })
-        .collect()
+    let mut checks = futures::stream::iter(checks).buffered(at_once.max(1));
+    let mut found = Vec::new();
+    while let Some((symbol, checked)) = checks.next().await {
+        match checked {
+            Ok(Ok(())) => {}
+            Ok(Err(Found::Unusable(why))) => found.push((symbol, why)),
+            Ok(Err(Found::Unreadable(error))) => return Err(error),
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+    Ok(found)
 }
 
 enum Found {
@@ -56,11 +46,11 @@ enum Found {
     Unreadable(DataError),
 }
 
-fn check_one(root: &Path, spec: &ResolvedSpec, symbol: &Symbol) -> Result<(), Found> {
-    match data::load(root, &spec.data, symbol) {
+async fn check_one(loader: &Loader, data: &DataRef, symbol: &Symbol) -> Result<(), Found> {
+    match loader.load(data, symbol).await {
         Ok(bars) if bars.is_empty() => {
-            let from = spec.data.from.map(|date| format!(" from {date}")).unwrap_or_default();
-            let to = spec.data.to.map(|date| format!(" to {date}")).unwrap_or_default();
+            let from = data.from.map(|date| format!(" from {date}")).unwrap_or_default();
+            let to = data.to.map(|date| format!(" to {date}")).unwrap_or_default();
             Err(Found::Unusable(format!("has no bars{from}{to}")))
         }
         Ok(_) => Ok(()),
@@ -79,9 +69,4 @@ pub(crate) fn told(mut found: Vec<Unusable>) -> Vec<Problem> {
         problems.push(Problem::new("", format!("and {more} more symbols")));
     }
     problems
-}
-
-/// Where bars were looked for.
-pub(crate) fn looked_under(root: &Path) -> String {
-    format!("bars are looked for under {}; --data says where else", root.display())
 }

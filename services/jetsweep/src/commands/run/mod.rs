@@ -3,7 +3,7 @@
 //! In this order: the spec is read and all its problems are told; the data of every symbol is read and all its
 //! problems are told; the state folder is locked and the batch recorded; server and services start; the spec is
 //! submitted; the batch is followed to its end; everything is stopped; the summary is read from the database. Until
-//! the state folder is locked nothing is written anywhere.
+//! the state folder is locked nothing is written anywhere, but for bars that had to be fetched.
 
 mod batch;
 pub(crate) mod data;
@@ -51,7 +51,7 @@ pub(crate) async fn execute(args: RunArgs, app: &App) -> Answer {
         return Ok(Box::new(RunReport::of_finished(&batch, summary, &app.config.database())));
     }
     batch.check_plan(app)?;
-    batch.check_data(app)?;
+    batch.check_data(app).await?;
     let program = own_server(&app.config, &batch.doing())?;
     mlflow::check(&app.config, &batch.doing()).await?;
     stages.prepared();
@@ -215,9 +215,14 @@ impl Run<'_> {
     }
 }
 
+/// Whether a server is started for the run, as the configuration names none.
+fn has_own_server(config: &Config) -> bool {
+    config.origin("nats.url") == Origin::Default
+}
+
 /// The server program to start; `None` when the configuration names a running server.
 pub(crate) fn own_server(config: &Config, doing: &str) -> Result<Option<PathBuf>, Failure> {
-    if config.origin("nats.url") != Origin::Default {
+    if !has_own_server(config) {
         return Ok(None);
     }
     let configured = config.nats.server_binary.as_deref();

@@ -1,0 +1,357 @@
+//! Bars that are not below the data folder: in the data bucket of NATS, on a web server, in S3.
+//!
+//! ```text
+//! look (what is there now, every 30 s) ──> on disk, by its digest? ──yes──> read, and compared with the digest
+//!                                              └─no──> fetched, compared with what was promised, kept ──┘
+//! ```
+//!
+//! What several ask for at the same time is looked at and fetched once. Nothing is believed that was not compared: a fetch
+//! with another digest or length is no file, and a file on disk that is not what its name says is fetched again.
+
+mod disk;
+mod flights;
+mod urls;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use jetsweep_engine::bars::Bars;
+use jetsweep_shared::bucket::{Content, DataBucket};
+use jetsweep_shared::bus::{Bus, with_jitter};
+use jetsweep_shared::config::Config;
+use jetsweep_shared::spec::{DataRef, Source, store_name_problem};
+
+use self::disk::{Digesting, DiskCache, Draft, Whole};
+use self::flights::Flights;
+use self::urls::{Urls, Version};
+use super::{DataError, blocking, largest_file, read_within};
+use crate::stats::WorkerStats;
+
+pub(crate) use self::disk::Kept;
+
+/// How long it is believed what there is, so that a job does not cost a request.
+const BELIEVED: Duration = Duration::from_secs(30);
+
+/// Sources of which it is remembered what there was. One that is forgotten costs a request.
+const MOST_REMEMBERED: usize = 20_000;
+
+/// Attempts at a request before the job is put off.
+const ATTEMPTS: u32 = 3;
+
+/// Pause after the first failed attempt; doubles.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Longest a fetch may take, for servers that send a byte now and then.
+const LONGEST_FETCH: Duration = Duration::from_secs(3600);
+
+/// What was found at a source.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    /// Differs when the content does.
+    pub(crate) version: String,
+    at: At,
+}
+
+#[derive(Debug, Clone)]
+enum At {
+    Store(Content),
+    Url(reqwest::Url, Version),
+}
+
+impl Seen {
+    fn bytes(&self) -> Option<u64> {
+        match &self.at {
+            At::Store(content) => Some(content.bytes),
+            At::Url(_, version) => version.bytes,
+        }
+    }
+}
+
+/// Where bars come from that are not below the data folder.
+#[derive(Debug)]
+pub(crate) struct Remote {
+    disk: DiskCache,
+    urls: Urls,
+    bus: Option<Bus>,
+    seen: Mutex<HashMap<String, (Instant, Seen)>>,
+    looks: Flights<Seen>,
+    fetches: Flights<Kept>,
+    stats: Arc<WorkerStats>,
+}
+
+impl Remote {
+    /// As configured. Without a connection there is no data bucket.
+    pub(crate) fn new(config: &Config, bus: Option<Bus>, stats: Arc<WorkerStats>) -> Self {
+        Self {
+            disk: DiskCache::new(config.data_cache(), config.data.cache_bytes),
+            urls: Urls::new(&config.data),
+            bus,
+            seen: Mutex::default(),
+            looks: Flights::default(),
+            fetches: Flights::default(),
+            stats,
+        }
+    }
+
+    /// What there is at a source now, or was half a minute ago.
+    ///
+    /// # Errors
+    /// [`DataError::NotThere`], [`DataError::Refused`]; [`DataError::Unreadable`] if nobody says.
+    pub(crate) async fn look(self: &Arc<Self>, source: &str) -> Result<Seen, DataError> {
+        if let Some((at, seen)) = self.seen().get(source)
+            && at.elapsed() < BELIEVED
+        {
+            return Ok(seen.clone());
+        }
+        let (remote, owned) = (Arc::clone(self), source.to_owned());
+        let look = || async move {
+            let seen = patiently(|| remote.look_now(&owned)).await?;
+            let mut remembered = remote.seen();
+            if remembered.len() >= MOST_REMEMBERED {
+                remembered.clear();
+            }
+            remembered.insert(owned, (Instant::now(), seen.clone()));
+            Ok(seen)
+        };
+        self.looks.join(source.to_owned(), look).await
+    }
+
+    async fn look_now(&self, source: &str) -> Result<Seen, DataError> {
+        let refused = |reason: &str| DataError::Refused { source_path: source.to_owned(), reason: reason.to_owned() };
+        match Source::of(source) {
+            Ok(Source::Store(name)) => {
+                if let Some(problem) = store_name_problem(name) {
+                    return Err(refused(problem));
+                }
+                let bucket = self.bucket(source).await?;
+                let content = bucket.find(name).await.map_err(|error| unreadable(source, &error))?;
+                let content = content.ok_or_else(|| DataError::NotThere { source_path: source.to_owned() })?;
+                Ok(Seen { version: content.digest.clone(), at: At::Store(content) })
+            }
+            Ok(Source::Url(text)) => {
+                let url = self.urls.check(text)?;
+                let version = self.urls.look(&url).await?;
+                let bytes = version.bytes.map_or_else(|| "?".to_owned(), |bytes| bytes.to_string());
+                Ok(Seen { version: format!("{} {bytes}", version.tag), at: At::Url(url, version) })
+            }
+            Ok(Source::File(_)) => Err(refused("it is a path")),
+            Err(_) => Err(refused("nothing is known of its scheme")),
+        }
+    }
+
+    async fn bucket(&self, source: &str) -> Result<DataBucket, DataError> {
+        let Some(bus) = &self.bus else {
+            let reason = "there is no connection to a NATS server that has it: set nats.url".to_owned();
+            return Err(DataError::Refused { source_path: source.to_owned(), reason });
+        };
+        let bucket = DataBucket::open(bus).await.map_err(|error| unreadable(source, &error))?;
+        bucket.ok_or_else(|| DataError::NotThere { source_path: source.to_owned() })
+    }
+
+    /// The bars of a source between the dates of `data`, that take at most `limit` bytes of memory: from disk, or fetched.
+    ///
+    /// # Errors
+    /// As [`load`](super::load).
+    pub(crate) async fn load(
+        self: &Arc<Self>,
+        source: &str,
+        seen: &Seen,
+        data: &DataRef,
+        limit: u64,
+    ) -> Result<Bars, DataError> {
+        // A second time if the file on disk is not what it should be, or another worker has just let it go.
+        for _ in 0..2 {
+            let kept = self.fetch(source, seen, data, limit).await?;
+            let (source, data) = (source.to_owned(), data.clone());
+            if let Some(bars) = blocking(move || kept.read(&source, &data, limit)).await? {
+                return Ok(bars);
+            }
+        }
+        let reason = "what is fetched does not stay on disk as it is: look at the disk of data.cache_dir".to_owned();
+        Err(DataError::Unreadable { what: source.to_owned(), reason })
+    }
+
+    /// The file on disk that a source has, fetched if it is not there.
+    ///
+    /// # Errors
+    /// [`DataError::TooLarge`], [`DataError::TooLargeToKeep`]; [`DataError::Unreadable`] if it cannot be fetched now.
+    pub(crate) async fn fetch(
+        self: &Arc<Self>,
+        source: &str,
+        seen: &Seen,
+        data: &DataRef,
+        limit: u64,
+    ) -> Result<Kept, DataError> {
+        let address = format!("{source} {}", seen.version);
+        let (remote, at, named) = (Arc::clone(self), seen.at.clone(), address.clone());
+        let kept = blocking(move || Ok(remote.on_disk(&at, &named))).await?;
+        if let Some(kept) = kept {
+            return Ok(kept);
+        }
+        let most = Most { to_keep: self.disk.limit_bytes(), to_read: largest_file(data, limit), limit };
+        most.check(source, seen.bytes().unwrap_or(0))?;
+        let (remote, seen, owned) = (Arc::clone(self), seen.clone(), source.to_owned());
+        let fetch = || async move {
+            let fetched = patiently(|| async {
+                let fetching = tokio::time::timeout(LONGEST_FETCH, remote.fetch_now(&owned, &seen, most));
+                fetching.await.unwrap_or_else(|_| Err(unreadable(&owned, &"it takes more than an hour")))
+            });
+            let fetched = fetched.await;
+            if fetched.is_err() {
+                remote.seen().remove(&owned);
+            }
+            fetched
+        };
+        self.fetches.join(format!("{address} {most:?}"), fetch).await
+    }
+
+    fn on_disk(&self, at: &At, address: &str) -> Option<Kept> {
+        match at {
+            At::Store(content) => self.disk.find(&content.digest),
+            At::Url(..) => self.disk.find_version(address),
+        }
+    }
+
+    async fn fetch_now(self: &Arc<Self>, source: &str, seen: &Seen, most: Most) -> Result<Kept, DataError> {
+        let not_kept = |error: std::io::Error| unreadable("the folder data.cache_dir", &error);
+        let mut pieces = self.pieces(source, seen).await?;
+        let remote = Arc::clone(self);
+        let mut draft: Draft = blocking(move || remote.disk.draft().map_err(not_kept)).await?;
+        while let Some(piece) = pieces.try_next().await? {
+            let bytes = draft.write(&piece).await.map_err(not_kept)?;
+            most.check(source, bytes)?;
+        }
+        let whole = draft.end().await.map_err(not_kept)?;
+        check(source, seen, &whole)?;
+        self.stats.downloaded(whole.bytes);
+        tracing::debug!(source, bytes = whole.bytes, digest = whole.digest, "fetched");
+        let (remote, seen, address) = (Arc::clone(self), seen.clone(), format!("{source} {}", seen.version));
+        blocking(move || {
+            let kept = remote.disk.keep(whole).map_err(not_kept)?;
+            if let At::Url(..) = seen.at {
+                remote.disk.note_version(&address, &kept).map_err(not_kept)?;
+            }
+            Ok(kept)
+        })
+        .await
+    }
+
+    /// The content, as it comes.
+    async fn pieces(
+        &self,
+        source: &str,
+        seen: &Seen,
+    ) -> Result<BoxStream<'static, Result<Bytes, DataError>>, DataError> {
+        match &seen.at {
+            At::Store(content) => {
+                let (bucket, source) = (self.bucket(source).await?, source.to_owned());
+                Ok(bucket.read(content).map_err(move |error| unreadable(&source, &error)).boxed())
+            }
+            At::Url(url, version) => {
+                let (found, pieces) = self.urls.get(url).await?;
+                if found != *version {
+                    return Err(unreadable(source, &"it changed between two requests"));
+                }
+                Ok(pieces.boxed())
+            }
+        }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, HashMap<String, (Instant, Seen)>> {
+        // Nothing under the lock leaves the map half-changed.
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether what was fetched is what was promised.
+fn check(source: &str, seen: &Seen, whole: &Whole) -> Result<(), DataError> {
+    if let Some(promised) = seen.bytes()
+        && promised != whole.bytes
+    {
+        return Err(unreadable(source, &format!("{} of {promised} bytes came", whole.bytes)));
+    }
+    match &seen.at {
+        At::Store(content) if content.digest != whole.digest => {
+            Err(unreadable(source, &format!("it is stored as {}, and what came is {}", content.digest, whole.digest)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Most bytes a file may have.
+#[derive(Debug, Clone, Copy)]
+struct Most {
+    /// For the disk cache.
+    to_keep: u64,
+    /// For its bars to have a chance of fitting into memory.
+    to_read: u64,
+    /// Bytes of that memory.
+    limit: u64,
+}
+
+impl Most {
+    fn check(&self, source: &str, bytes: u64) -> Result<(), DataError> {
+        let file = || source.to_owned();
+        if bytes > self.to_read {
+            return Err(DataError::TooLarge { file: file(), bytes, limit: self.limit });
+        }
+        if bytes > self.to_keep {
+            return Err(DataError::TooLargeToKeep { file: file(), bytes, limit: self.to_keep });
+        }
+        Ok(())
+    }
+}
+
+impl Kept {
+    /// The bars in the file; `None` if it is gone, or was not what its name says: then it is gone now. Blocks.
+    ///
+    /// # Errors
+    /// As [`load`](super::load); `source` is what errors call it.
+    pub(crate) fn read(&self, source: &str, data: &DataRef, limit: u64) -> Result<Option<Bars>, DataError> {
+        let cannot_read = |error: std::io::Error| unreadable(&self.path.display().to_string(), &error);
+        let file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(cannot_read(error)),
+        };
+        let bytes = file.metadata().map_err(cannot_read)?.len();
+        let mut reader = Digesting::new(file);
+        // What is read says nothing until the digest is known, whether it is bars or not.
+        let bars = read_within(&mut reader, bytes, source, data, limit);
+        let found = reader.finish().map_err(cannot_read)?;
+        if found == self.digest {
+            return bars.map(Some);
+        }
+        tracing::warn!(path = %self.path.display(), found, "a file of the data cache is damaged, and is fetched again");
+        match std::fs::remove_file(&self.path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(cannot_read(error)),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Makes a few attempts at what may pass.
+async fn patiently<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, DataError>
+where
+    F: Future<Output = Result<T, DataError>>,
+{
+    let mut pause = PAUSE;
+    for _ in 1..ATTEMPTS {
+        match attempt().await {
+            Err(error) if error.is_retryable() => tracing::debug!(%error, "asking again"),
+            outcome => return outcome,
+        }
+        tokio::time::sleep(with_jitter(pause)).await;
+        pause *= 2;
+    }
+    attempt().await
+}
+
+fn unreadable(what: &str, error: &impl ToString) -> DataError {
+    DataError::Unreadable { what: what.to_owned(), reason: error.to_string() }
+}

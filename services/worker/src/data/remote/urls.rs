@@ -1,0 +1,266 @@
+//! Bars at an address: which ones are allowed, and asking a server for them.
+//!
+//! An object of S3 is asked for at an address that is signed for a while, so that there is one way to ask.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{Stream, TryStreamExt};
+use jetsweep_shared::config::DataConfig;
+use jetsweep_shared::spec::climbs;
+use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::path::Path;
+use object_store::signer::Signer;
+use reqwest::header::{CONTENT_LENGTH, ETAG, HeaderName, LAST_MODIFIED, LOCATION};
+use reqwest::{Client, Method, Response, StatusCode, Url, redirect};
+
+use crate::data::DataError;
+
+/// Longest wait for a connection.
+const CONNECT_TIME: Duration = Duration::from_secs(10);
+
+/// Longest silence of a server.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// How long a signed address is good for: longer than any fetch may take.
+const SIGNED_TIME: Duration = Duration::from_secs(2 * 3600);
+
+/// Most redirects that are followed.
+const MOST_REDIRECTS: usize = 5;
+
+/// Scheme of addresses that must be signed.
+const S3: &str = "s3";
+
+/// What a server says of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Version {
+    /// Differs when the content does, as far as the server says so.
+    pub(super) tag: String,
+    /// Its size, if the server knows.
+    pub(super) bytes: Option<u64>,
+}
+
+/// Asks servers for files, at the addresses that are allowed.
+#[derive(Debug)]
+pub(super) struct Urls {
+    allowed: Arc<[String]>,
+    client: OnceLock<Result<Client, String>>,
+    buckets: Mutex<HashMap<String, Arc<AmazonS3>>>,
+}
+
+impl Urls {
+    pub(super) fn new(config: &DataConfig) -> Self {
+        let allowed = config.url_prefixes().filter_map(folder).collect();
+        Self { allowed, client: OnceLock::new(), buckets: Mutex::default() }
+    }
+
+    /// Whether bars may be read at an address.
+    ///
+    /// # Errors
+    /// [`DataError::Refused`].
+    pub(super) fn check(&self, source: &str) -> Result<Url, DataError> {
+        let refused = |reason: String| DataError::Refused { source_path: source.to_owned(), reason };
+        let url = Url::parse(source).map_err(|error| refused(format!("it is no address: {error}")))?;
+        if climbs(source) || !url.username().is_empty() || url.password().is_some() {
+            return Err(refused("it contains \"..\", or a user".to_owned()));
+        }
+        // What is compared is what is asked for: nothing is written in another way on the way.
+        if url.as_str() != source {
+            return Err(refused(format!("it is not written as addresses are: write {url}")));
+        }
+        if url.scheme() == S3 && url.query().is_some() {
+            return Err(refused("an object of S3 has no query".to_owned()));
+        }
+        if is_allowed(&self.allowed, &url) {
+            return Ok(url);
+        }
+        Err(refused(format!(
+            "nothing in data.allowed_urls allows it: whoever runs the workers adds what it begins with there, as in \
+             JETSWEEP_DATA__ALLOWED_URLS={}",
+            url.join(".").map_or_else(|_| url.to_string(), |folder| folder.to_string())
+        )))
+    }
+
+    /// What the server says of the file at an address.
+    pub(super) async fn look(&self, url: &Url) -> Result<Version, DataError> {
+        match self.ask(Method::HEAD, url).await {
+            // A server that does not know this question is asked for the file, which is then not read.
+            Ok(response)
+                if matches!(response.status(), StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED) =>
+            {
+                Ok(version(&checked(self.ask(Method::GET, url).await?, url)?))
+            }
+            Ok(response) => Ok(version(&checked(response, url)?)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The file at an address, in pieces.
+    pub(super) async fn get(
+        &self,
+        url: &Url,
+    ) -> Result<(Version, impl Stream<Item = Result<Bytes, DataError>> + Send + use<>), DataError> {
+        let response = checked(self.ask(Method::GET, url).await?, url)?;
+        let (version, url) = (version(&response), url.clone());
+        let pieces = response.bytes_stream().map_err(move |error| unreadable(&url, words(error)));
+        Ok((version, pieces))
+    }
+
+    async fn ask(&self, method: Method, url: &Url) -> Result<Response, DataError> {
+        let client = self.client.get_or_init(|| client(Arc::clone(&self.allowed)));
+        let client = client.as_ref().map_err(|error| unreadable(url, error.clone()))?;
+        let address = match url.scheme() {
+            S3 => self.signed(&method, url).await.map_err(|error| unreadable(url, error))?,
+            _ => url.clone(),
+        };
+        client.request(method, address).send().await.map_err(|error| unreadable(url, words(error)))
+    }
+
+    async fn signed(&self, method: &Method, url: &Url) -> Result<Url, String> {
+        let path = Path::from_url_path(url.path()).map_err(|error| error.to_string())?;
+        let bucket = self.bucket(url.host_str().unwrap_or_default()).map_err(|error| error.to_string())?;
+        let signed = bucket.signed_url(method.clone(), &path, SIGNED_TIME).await;
+        signed.map_err(|error| format!("cannot sign the request, see the AWS_ variables: {error}"))
+    }
+
+    fn bucket(&self, name: &str) -> object_store::Result<Arc<AmazonS3>> {
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bucket) = buckets.get(name) {
+            return Ok(Arc::clone(bucket));
+        }
+        let bucket = Arc::new(AmazonS3Builder::from_env().with_bucket_name(name).build()?);
+        buckets.insert(name.to_owned(), Arc::clone(&bucket));
+        Ok(bucket)
+    }
+}
+
+/// A prefix as the folder it stands for, so that `https://host/bars` allows nothing at `https://host/bars-of-others`.
+fn folder(prefix: &str) -> Option<String> {
+    let url = Url::parse(prefix);
+    if let Err(error) = &url {
+        tracing::warn!(prefix, %error, "data.allowed_urls has what is no address");
+    }
+    let text = url.ok()?.to_string();
+    Some(if text.ends_with('/') { text } else { text + "/" })
+}
+
+fn is_allowed(allowed: &[String], url: &Url) -> bool {
+    allowed.iter().any(|folder| url.as_str().starts_with(folder.as_str()))
+}
+
+/// A client that is led nowhere that is not allowed.
+fn client(allowed: Arc<[String]>) -> Result<Client, String> {
+    // Fails only when the process has a provider, which then is used.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let policy = redirect::Policy::custom(move |attempt| {
+        match is_allowed(&allowed, attempt.url()) && attempt.previous().len() <= MOST_REDIRECTS {
+            true => attempt.follow(),
+            false => attempt.stop(),
+        }
+    });
+    let builder = Client::builder().connect_timeout(CONNECT_TIME).read_timeout(SILENCE).redirect(policy);
+    builder.build().map_err(words)
+}
+
+/// A response that has the file.
+fn checked(response: Response, url: &Url) -> Result<Response, DataError> {
+    let status = response.status();
+    if status.is_redirection() {
+        let to = header(&response, &LOCATION).unwrap_or_else(|| "nowhere".to_owned());
+        let reason = format!("it redirects to {to}, which data.allowed_urls does not allow");
+        return Err(DataError::Refused { source_path: url.to_string(), reason });
+    }
+    match status {
+        StatusCode::NOT_FOUND | StatusCode::GONE => Err(DataError::NotThere { source_path: url.to_string() }),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            let advice = match url.scheme() {
+                S3 => "the AWS_ variables of this process may not read it, or there is no such object",
+                _ => "it wants somebody to sign in, which workers do not",
+            };
+            Err(unreadable(url, format!("the server says {status}: {advice}")))
+        }
+        status if status.is_success() => Ok(response),
+        status => Err(unreadable(url, format!("the server says {status}"))),
+    }
+}
+
+/// What a response says of the file. Without a tag or a time every look is another version.
+fn version(response: &Response) -> Version {
+    let bytes = header(response, &CONTENT_LENGTH).and_then(|length| length.parse().ok());
+    let tag = header(response, &ETAG).or_else(|| header(response, &LAST_MODIFIED));
+    Version { tag: tag.unwrap_or_else(|| format!("{:016x}", rand::random::<u64>())), bytes }
+}
+
+fn header(response: &Response, name: &HeaderName) -> Option<String> {
+    response.headers().get(name)?.to_str().ok().map(str::to_owned)
+}
+
+fn unreadable(url: &Url, reason: String) -> DataError {
+    DataError::Unreadable { what: url.to_string(), reason }
+}
+
+/// An error with all its causes, without the address: it may be signed.
+fn words(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn urls(allowed: &str) -> Urls {
+        Urls::new(&DataConfig { allowed_urls: Some(allowed.to_owned()), ..DataConfig::default() })
+    }
+
+    #[test]
+    fn only_what_begins_as_allowed_is_read() {
+        let urls = urls("https://bars.example/daily, s3://bucket,http://127.0.0.1:8000/");
+        for good in [
+            "https://bars.example/daily/A.csv",
+            "https://bars.example/daily/x/A.csv?v=1",
+            "s3://bucket/A.csv",
+            "http://127.0.0.1:8000/A%20B.csv",
+        ] {
+            assert_eq!(urls.check(good).unwrap().as_str(), good);
+        }
+        for bad in [
+            "https://bars.example/A.csv",
+            "https://bars.example/daily-of-others/A.csv",
+            "https://bars.example.evil/daily/A.csv",
+            "https://bars.example@evil/daily/A.csv",
+            "https://bars.example/daily/../A.csv",
+            "https://bars.example/daily/%2e%2e/A.csv",
+            "https://bars.example/daily\\..\\A.csv",
+            "http://bars.example/daily/A.csv",
+            "https://u:p@bars.example/daily/A.csv",
+            "https://BARS.example/daily/A.csv",
+            "https://bars.example:443/daily/A.csv",
+            "https://bars.example/daily/A B.csv",
+            "s3://bucket-2/A.csv",
+            "s3://bucket/A.csv?v=1",
+            "http://127.0.0.1:80001/A.csv",
+            "https:///A.csv",
+        ] {
+            let error = urls.check(bad).unwrap_err();
+            assert_eq!((error.code(), error.is_retryable()), ("data_refused", false), "{bad}: {error}");
+        }
+        let told = urls.check("https://other.example/bars/A.csv").unwrap_err().to_string();
+        assert!(told.contains("JETSWEEP_DATA__ALLOWED_URLS=https://other.example/bars/"), "{told}");
+        let told = urls.check("https://bars.example/daily/A B.csv").unwrap_err().to_string();
+        assert!(told.contains("write https://bars.example/daily/A%20B.csv"), "{told}");
+    }
+
+    #[test]
+    fn nothing_is_allowed_unless_told() {
+        assert!(Urls::new(&DataConfig::default()).check("https://bars.example/A.csv").is_err());
+    }
+}
