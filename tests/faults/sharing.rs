@@ -1,4 +1,5 @@
-//! How well a worker keeps to its share of the machine's cores. Needs them to itself: `scripts/measure-sharing`.
+//! How well a worker keeps to its share of the machine's cores, which it needs to itself for that, and of its memory:
+//! `scripts/measure-sharing`.
 
 use std::time::Instant;
 
@@ -65,4 +66,55 @@ async fn a_worker_uses_its_share_within_five_points() {
         "max_cpu = {SHARE}: used {share:.3} of all cores over {MEASURED} s, after {settling:.3} in the first {SETTLING} s"
     );
     assert!((share - SHARE).abs() <= TOLERANCE, "{share}");
+}
+
+/// The memory that a worker is given, in MiB, and the slots that would like to have more.
+const MEMORY: f64 = 200.0;
+const SLOTS: &str = "8";
+
+/// So many indicators that each slot would keep as many columns of them as it may.
+const COLUMNS: &str = r#"
+name = "columns"
+[data]
+source = "data/sample/{symbol}.csv"
+[universe]
+symbols = ["AAPL", "AIG", "BAC", "EEM", "IBM", "IWM", "SPY"]
+[[strategy]]
+width = { from = 10, to = 409 }
+[strategy.template]
+name = "many_filters"
+params = { width = { default = 20, min = 2, max = 500 } }
+[strategy.template.long]
+enter = """
+rsi(close, width) > 50 and adx(width) > 10 and cci(width) > -100 and mfi(width) > 40 and atr(width) < 0.1 * close
+and close < bbands_upper(close, width, 2) and zscore(volume, width) > -2"""
+exit = "close < lag(lowest(low, width), 1) or roc(close, width) < -5"
+"#;
+
+/// The most memory that a worker had which ran [`COLUMNS`], in MiB.
+async fn most_memory(settings: &[(&'static str, &'static str)]) -> f64 {
+    let settings = [&[("JETSWEEP_WORKER__SLOTS", SLOTS), ("JETSWEEP_PLANNER__SHARD_RUNS", "50")], settings].concat();
+    let cluster = Cluster::with(&settings).await;
+    let spec = cluster.state.file("columns.toml", COLUMNS);
+    let submit = ["submit", crate::support::text(&spec), "--batch", "columns", "--wait"];
+    cluster.jetsweep(&submit).done().await.with_code(0);
+    let worker = cluster.service("worker").id().expect("the worker runs");
+    let status = std::fs::read_to_string(format!("/proc/{worker}/status")).expect("the worker runs");
+    let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its most memory");
+    most.trim().trim_end_matches(" kB").parse::<f64>().expect("a number") / 1024.0
+}
+
+#[tokio::test]
+#[ignore = "a measurement: scripts/measure-sharing"]
+async fn a_worker_keeps_within_its_share_of_memory() {
+    let info = rustix::system::sysinfo();
+    let machine = info.totalram as f64 * f64::from(info.mem_unit.max(1)) / (1 << 20) as f64;
+    // Lives as long as the program that measures.
+    let share: &'static str = format!("{:.6}", MEMORY / machine).leak();
+    let unbounded = most_memory(&[]).await;
+    let bounded = most_memory(&[("JETSWEEP_WORKER__MAX_MEMORY", share)]).await;
+    println!(
+        "max_memory = {share}, {MEMORY} MiB: a worker with {SLOTS} slots had {bounded:.0} MiB, without it {unbounded:.0} MiB"
+    );
+    assert!(bounded <= MEMORY && MEMORY < unbounded, "{bounded} and {unbounded}");
 }
