@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use jetsweep_tests::{Jetsweep, NatsServer, Running, program};
+use jetsweep_tests::{Jetsweep, NatsServer, Running, eventually, program};
 
 use crate::support::{State, example, fingerprint, ledger, rows, text, undisturbed_small};
 
@@ -26,6 +26,12 @@ async fn services_of_two_versions_work_together() {
         };
         let by = |role: &str| if others.contains(&role) { other() } else { program() };
         let services: Vec<Running> = ROLES.iter().map(|role| command(&by(role), &[role]).start()).collect();
+        let client = server.connect().await;
+        for role in ROLES {
+            let subject = format!("$SRV.PING.{role}");
+            let answered = async || client.request(subject.clone(), Default::default()).await.ok();
+            eventually(&format!("the {role} to answer"), answered).await;
+        }
         for (batch, asking) in [("new", program()), ("old", other())] {
             let spec = example("quickstart.toml");
             let submit = ["submit", text(&spec), "--batch", batch, "--wait", "--output", "json"];
