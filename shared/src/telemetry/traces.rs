@@ -146,3 +146,52 @@ fn resource(role: &str, version: &str, instance: &str) -> Resource {
         _ => said.build(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use async_nats::HeaderMap;
+    use tracing_subscriber::layer::SubscriberExt;
+
+    use super::*;
+    use crate::subjects::PlanSubject;
+    use crate::telemetry::steps::{self, Kind};
+    use crate::telemetry::{Parent, Step, parent_from};
+
+    /// The parent that a message has which is sent in a step.
+    fn sent(step: &Step) -> Parent {
+        let mut headers = HeaderMap::new();
+        step.inject(&mut headers);
+        parent_from(Some(&headers))
+    }
+
+    #[test]
+    fn steps_are_of_one_trace_whether_or_not_anybody_receives_it() {
+        let mut config = Config::default();
+        assert!(Traces::start(&config, "worker", "0.1.0").unwrap().is_none(), "off unless asked for");
+        // Nobody listens there.
+        config.traces.endpoint = Some("http://127.0.0.1:9".to_owned());
+        let traces = Traces::start(&config, "worker", "0.1.0").unwrap().expect("a receiver is named");
+        let subscriber = tracing_subscriber::registry().with(vec![traces.layer()]);
+        tracing::subscriber::with_default(subscriber, || {
+            let batch = "b".parse().unwrap();
+            let submitted = sent(&steps::submit("plans", &batch));
+            let trace = submitted.trace().expect("it begins a trace");
+            let accepted = sent(&steps::accept(submitted, "plans", &batch, 0));
+            let planned = sent(&steps::plan(accepted, "plans", &PlanSubject { batch: batch.clone(), generation: 0 }));
+            let job = steps::job(planned, "jobs", None, 2);
+            job.set("runs", 7);
+            let published = sent(&job.child_to("publish result", "results"));
+            let computed = job.child("compute", Kind::Internal);
+            computed.failed("it did not go well");
+            let committed = steps::commit(published.clone(), "results", &batch, 0);
+            committed.link(&sent(&job));
+            let logged = steps::log_runs(published.clone(), "results", &batch, 0, 3);
+            for step in [&job, &computed, &committed, &logged] {
+                assert_eq!(sent(step).trace(), Some(trace));
+                assert_ne!(sent(step), published, "each is a span of its own");
+            }
+            assert_ne!(sent(&steps::retry("plans", &batch, 1)).trace(), Some(trace), "a retry begins another");
+        });
+        traces.stop();
+    }
+}

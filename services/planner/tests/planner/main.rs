@@ -1,5 +1,6 @@
 //! The planner against a real `nats-server`.
 
+mod bucket;
 mod cancel;
 mod endpoints;
 mod finished;
