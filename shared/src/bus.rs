@@ -171,7 +171,7 @@ impl Bus {
             }
             _ => failed(error.to_string()),
         })?;
-        let jetstream = jetstream::new(client.clone());
+        let jetstream = jetstream::ContextBuilder::new().api_prefix(&config.api_prefix).build(client.clone());
         Ok(Self { client, jetstream, names })
     }
 
@@ -318,10 +318,12 @@ impl Bus {
     /// The bucket of batch status, control and data digests.
     pub async fn batches(&self) -> Result<kv::Store, BusError> {
         let bucket = self.names.batches_bucket();
-        self.jetstream
-            .get_key_value(&bucket)
-            .await
-            .map_err(|error| BusError::Read { what: format!("bucket {bucket}"), reason: error.to_string() })
+        let opened = self.jetstream.get_key_value(&bucket).await;
+        let mut opened =
+            opened.map_err(|error| BusError::Read { what: format!("bucket {bucket}"), reason: error.to_string() })?;
+        // Keys are written to their own subjects wherever the API is.
+        opened.use_jetstream_prefix = false;
+        Ok(opened)
     }
 
     /// The same for whoever has put it in place: it is there, so a server that does not show it now is waited for.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_nats::jetstream;
 use futures::StreamExt;
 use jetsweep_shared::events::BatchStatus;
-use jetsweep_tests::{Done, Jetsweep, NatsServer, Running, Signal, eventually, jetsweep, poisoned_worker};
+use jetsweep_tests::{Done, Jetsweep, NatsServer, Running, Signal, answers, jetsweep, poisoned_worker};
 
 use crate::support::{State, status, text};
 
@@ -95,12 +95,7 @@ impl Cluster {
 
     /// Waits until a service of this role answers.
     pub(crate) async fn answers(&self, role: &str) {
-        let client = self.server.connect().await;
-        let subject = format!("$SRV.PING.{role}");
-        eventually(&format!("the {role} to answer"), async || {
-            client.request(subject.clone(), Default::default()).await.ok()
-        })
-        .await;
+        answers(&self.server.connect().await, role).await;
     }
 
     /// Kills a service as a crash would.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use jetsweep_shared::monitor::ask;
-use jetsweep_tests::{eventually, repository};
+use jetsweep_tests::{Signal, eventually, repository};
 use serde_json::Value;
 
 use crate::cluster::Cluster;
@@ -65,6 +65,27 @@ async fn services_are_ready_while_they_can_work_and_say_what_is_wrong_when_they_
         cluster.server.restart().await;
         eventually(&format!("the {role} to be ready again"), async || is_ready(address).await.0.then_some(())).await;
     }
+}
+
+/// A worker that cannot hand in what it holds drains for a while, and can be asked meanwhile.
+#[tokio::test]
+async fn a_service_that_stops_says_so_until_it_has_stopped() {
+    let mut cluster = monitored().await;
+    cluster.answers("planner").await;
+    let address = address(&cluster, "worker").await;
+    cluster.jetsweep(&["submit", text(&example("large.toml")), "--batch", "b"]).done().await.with_code(0);
+    eventually("the worker to do runs", async || {
+        let metrics = ask(address, "/metrics").await.unwrap().1;
+        metrics.contains("jetsweep_worker_jobs_total{outcome=\"completed\"} ").then_some(())
+    })
+    .await;
+    cluster.server.kill();
+    cluster.service("worker").signal(Signal::TERM);
+    eventually("the worker to say that it stops", async || {
+        let (ready, told) = is_ready(address).await;
+        (!ready && told.contains("\"service\":\"it is stopping\"")).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -47,7 +47,11 @@ impl Secured {
 
     /// A command signed in as a role, at this server.
     pub(crate) fn jetsweep(&self, role: &str, args: &[&str]) -> Jetsweep {
-        jetsweep(args)
+        let command = match role {
+            "operator" => jetsweep(args),
+            _ => jetsweep(args).env("JETSWEEP_NATS__API_PREFIX", "jetsweep.api"),
+        };
+        command
             .env("JETSWEEP_NATS__URL", self.server.url())
             .env("JETSWEEP_NATS__USER", role)
             .env("JETSWEEP_NATS__PASSWORD_FILE", self.secret(&format!("{role}.password")))

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::TryStreamExt;
 use jetsweep_tests::{Running, eventually};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -129,8 +130,8 @@ const PUBLISHERS: &[(&str, &[&str])] = &[
     ("$JS.API.STREAM.RESTORE.JETSWEEP_RESULTS", &[]),
     ("$O.jetsweep-data.C.x", &[]),
     ("$O.jetsweep-data.M.x", &[]),
-    ("$JS.API.STREAM.MSG.GET.OBJ_jetsweep-data", &["worker"]),
-    ("$JS.API.DIRECT.GET.OBJ_jetsweep-data", &["worker"]),
+    ("$JS.API.STREAM.MSG.GET.OBJ_jetsweep-data", &["worker", "client"]),
+    ("$JS.API.DIRECT.GET.OBJ_jetsweep-data", &["worker", "client"]),
     ("$JS.API.DIRECT.GET.OBJ_jetsweep-data.$O.jetsweep-data.M.x", &[]),
     ("$JS.API.CONSUMER.CREATE.OBJ_jetsweep-data", &[]),
     ("$JS.API.CONSUMER.CREATE.OBJ_jetsweep-data.x.$O.jetsweep-data.M.>", &[]),
@@ -166,7 +167,14 @@ async fn each_role_can_do_its_work_and_no_more() {
     for role in ROLES {
         let mut wire = signed_in(&secured, role).await;
         for (subject, roles) in PUBLISHERS {
-            assert_eq!(wire.may_publish(subject).await, roles.contains(&role), "{role} publishing to {subject}");
+            let may = roles.contains(&role);
+            // Roles know JetStream's API by another name, and by no other.
+            if let Some(request) = subject.strip_prefix("$JS.API") {
+                let imported = format!("jetsweep.api{request}");
+                assert_eq!(wire.may_publish(&imported).await, may, "{role} publishing to {imported}");
+            }
+            let may = may && !subject.starts_with("$JS.API");
+            assert_eq!(wire.may_publish(subject).await, may, "{role} publishing to {subject}");
         }
         for (subject, roles) in LISTENERS {
             assert_eq!(wire.may_subscribe(subject).await, roles.contains(&role), "{role} listening to {subject}");
@@ -176,6 +184,78 @@ async fn each_role_can_do_its_work_and_no_more() {
     for subject in ["$JS.API.STREAM.DELETE.JETSWEEP_JOBS", "$O.jetsweep-data.C.x", "$O.jetsweep-data.M.x"] {
         assert!(operator.may_publish(subject).await, "{subject}");
     }
+}
+
+/// Whoever asks the server something says where the answer goes, and no permission looks at that: an empty answer at
+/// `$JS.API.STREAM.DELETE.*` would be a request, and a key read at an event's subject an event.
+#[tokio::test]
+async fn no_answer_of_the_server_does_what_a_role_may_not() {
+    let secured = Secured::start("secure.conf").await;
+    let services = ["planner", "worker", "consolidator"].map(|role| secured.jetsweep(role, &[role]).start());
+    answers(&secured, "consolidator").await;
+    answers(&secured, "planner").await;
+    let submit = ["submit", text(&example("quickstart.toml")), "--batch", "b", "--wait", "--output", "json"];
+    assert_eq!(ledger(&secured.jetsweep("client", &submit).done().await.json()), (459, [459, 0, 0, 0]));
+    let jetstream = async_nats::jetstream::new(operator(&secured).await);
+    let stored = async || -> Vec<(String, u64)> {
+        let streams = jetstream.streams().map_ok(|info| (info.config.name, info.state.messages));
+        let mut streams: Vec<_> = streams.try_collect().await.unwrap();
+        // Keys are what the roles write below.
+        streams.retain(|(name, _)| !name.starts_with("KV_"));
+        streams.sort();
+        streams
+    };
+    let before = stored().await;
+    assert_eq!(before.len(), 5, "{before:?}");
+    let begin = jetstream.get_stream("JETSWEEP_RESULTS").await.unwrap();
+    let begin = begin.get_last_raw_message_by_subject("jetsweep.results.v1.b.begin").await.unwrap().payload;
+
+    for role in ROLES {
+        let mut wire = signed_in(&secured, role).await;
+        let may = |subject: &str| PUBLISHERS.iter().any(|(known, roles)| *known == subject && roles.contains(&role));
+        let key = ["status", "control", "data.AAPL", "mlflow"].map(|key| format!("$KV.jetsweep-batches.b.{key}"));
+        let key = key.into_iter().find(|key| may(key)).unwrap();
+        let asks = [
+            // What is there, with contents of its own choice; what is not; and a queue with nothing in it.
+            format!("jetsweep.api.DIRECT.GET.KV_jetsweep-batches.{}", key.replace(".b.", ".forged.")),
+            "jetsweep.api.DIRECT.GET.KV_jetsweep-batches.$KV.jetsweep-batches.nobody.status".to_owned(),
+            "jetsweep.api.STREAM.INFO.JETSWEEP_JOBS".to_owned(),
+            "jetsweep.api.STREAM.MSG.GET.JETSWEEP_RESULTS".to_owned(),
+            "jetsweep.api.CONSUMER.MSG.NEXT.JETSWEEP_JOBS.native-high".to_owned(),
+            "jetsweep.api.CONSUMER.MSG.NEXT.JETSWEEP_PLANS.planner".to_owned(),
+            "jetsweep.api.CONSUMER.MSG.NEXT.JETSWEEP_RESULTS.mlflow-bridge".to_owned(),
+        ];
+        let answer_at = [
+            "STREAM.DELETE.JETSWEEP_PLANS",
+            "STREAM.PURGE.JETSWEEP_RESULTS",
+            "STREAM.PURGE.JETSWEEP_PLANS",
+            "CONSUMER.DELETE.JETSWEEP_JOBS.native-high",
+        ];
+        let answer_at = ["$JS.API", "jetsweep.api"].iter().flat_map(|api| answer_at.map(|of| format!("{api}.{of}")));
+        let events = ["jetsweep.results.v1.forged.begin", "jetsweep.results.v1.b.1.begin", "jetsweep.planner.delete"];
+        let answer_at = answer_at.chain(events.map(str::to_owned));
+        for reply in answer_at.filter(|reply| !may(&reply.replace("jetsweep.api", "$JS.API"))) {
+            for contents in [&begin[..], br#"{"batch_id":"b"}"#, b"b", b""] {
+                let key = key.replace(".b.", ".forged.");
+                let write = [format!("PUB {key} {}\r\n", contents.len()).as_bytes(), contents, b"\r\n"].concat();
+                wire.writer.write_all(&write).await.unwrap();
+                assert_eq!(wire.hear().await, "+OK", "{role} writing {key}");
+                for ask in &asks {
+                    wire.say(&format!("PUB {ask} {reply} 20\r\n{{\"no_wait\":true     }}\r\n")).await;
+                    wire.say(&format!("PUB {ask} {reply} 0\r\n\r\n")).await;
+                }
+            }
+        }
+        assert_eq!(stored().await, before, "after what the {role} did");
+    }
+    let count = ["query", "SELECT count(*) FROM backtest_results WHERE batch_id = 'b'", "--output", "quiet"];
+    assert_eq!(secured.jetsweep("client", &count).done().await.with_code(0).stdout.trim(), "459");
+    // That it would do so within one account is why roles have their own.
+    let mut operator = signed_in(&secured, "operator").await;
+    let ask = "$JS.API.DIRECT.GET.KV_jetsweep-batches.$KV.jetsweep-batches.nobody.status";
+    operator.say(&format!("PUB {ask} $JS.API.STREAM.DELETE.JETSWEEP_PLANS 0\r\n\r\n")).await;
+    eventually("an answer to delete a stream", async || (stored().await.len() < before.len()).then_some(())).await;
+    drop(services);
 }
 
 #[tokio::test]
@@ -242,6 +322,8 @@ async fn the_permissions_of_the_roles_are_enough_for_all_that_they_do() {
         &["replay", "b", "7"],
         &["export", "b", "-o", text(&file)],
         &["validate", text(&spec)],
+        &["validate", text(&spec), "--data", "store://daily/{symbol}.csv"],
+        &["backtest", "--symbol", "AAPL", "--strategy", "sma_cross", "--data", "store://daily/{symbol}.csv"],
         &["pause", "--all"],
         &["submit", text(&large), "--batch", "c"],
         &["pause", "c"],
@@ -315,12 +397,12 @@ async fn the_configuration_shows_no_secret() {
 
 /// Waits until a service of this role answers.
 async fn answers(secured: &Secured, role: &str) {
+    jetsweep_tests::answers(&operator(secured).await, role).await;
+}
+
+async fn operator(secured: &Secured) -> async_nats::Client {
     let options = async_nats::ConnectOptions::with_user_and_password("operator".into(), secured.password("operator"));
-    let client = options.connect(secured.server.url()).await.unwrap();
-    eventually(&format!("the {role} to answer"), async || {
-        client.request(format!("$SRV.PING.{role}"), Default::default()).await.ok()
-    })
-    .await;
+    options.connect(secured.server.url()).await.unwrap()
 }
 
 /// Asks a service to end; what it logged.

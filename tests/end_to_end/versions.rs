@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use jetsweep_tests::{Jetsweep, NatsServer, Running, eventually, program};
+use jetsweep_tests::{Jetsweep, NatsServer, Running, answers, program};
 
 use crate::support::{State, example, fingerprint, ledger, rows, text, undisturbed_small};
 
@@ -28,9 +28,7 @@ async fn services_of_two_versions_work_together() {
         let services: Vec<Running> = ROLES.iter().map(|role| command(&by(role), &[role]).start()).collect();
         let client = server.connect().await;
         for role in ROLES {
-            let subject = format!("$SRV.PING.{role}");
-            let answered = async || client.request(subject.clone(), Default::default()).await.ok();
-            eventually(&format!("the {role} to answer"), answered).await;
+            answers(&client, role).await;
         }
         for (batch, asking) in [("new", program()), ("old", other())] {
             let spec = example("quickstart.toml");

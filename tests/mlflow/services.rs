@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use jetsweep_engine::metrics::Metric;
-use jetsweep_tests::{NatsServer, Running, eventually, jetsweep, repository};
+use jetsweep_tests::{NatsServer, Running, answers, jetsweep, repository};
 use serde_json::{Map, Value};
 use tempfile::TempDir;
 
@@ -37,9 +37,7 @@ impl Services {
         let services = Self { nats, folder, _running: running };
         let client = services.nats.connect().await;
         for role in ["planner", "worker", "consolidator"] {
-            let subject = format!("$SRV.PING.{role}");
-            eventually("a service to answer", async || client.request(subject.clone(), Default::default()).await.ok())
-                .await;
+            answers(&client, role).await;
         }
         services
     }

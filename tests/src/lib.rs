@@ -19,7 +19,7 @@ pub use process::{
     Done, Jetsweep, Running, Signal, jetsweep, nobody_names, poisoned_worker, processes_naming, program,
 };
 pub use server::{NatsServer, nats_server_program};
-pub use wait::{LIMIT, eventually, key_value, message, messages, within};
+pub use wait::{LIMIT, answers, eventually, key_value, message, messages, within};
 pub use wire::{Cut, Direction, Passing, Wire};
 
 /// The root of the repository.

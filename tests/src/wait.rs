@@ -38,6 +38,18 @@ pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>)
     .await
 }
 
+/// Waits until a service of this role answers.
+///
+/// # Panics
+///
+/// If none does within [`LIMIT`].
+pub async fn answers(client: &async_nats::Client, role: &str) {
+    eventually(&format!("the {role} to answer"), async || {
+        client.request(format!("$SRV.PING.{role}"), Default::default()).await.ok()
+    })
+    .await;
+}
+
 /// The value of a key once it fits, watching the bucket. Looks at the present value first. A watch that breaks, because its
 /// server went away, is begun anew.
 ///

@@ -42,7 +42,7 @@ const MIB: i64 = 1 << 20;
 const DAY_SECONDS: i64 = 24 * 3600;
 
 /// All keys, in the order in which they are shown.
-pub(super) const KEYS: [Key; 56] = [
+pub(super) const KEYS: [Key; 57] = [
     text("nats.url"),
     text("nats.credentials"),
     text("nats.user"),
@@ -51,6 +51,7 @@ pub(super) const KEYS: [Key; 56] = [
     text("nats.tls_ca"),
     text("nats.tls_certificate"),
     text("nats.tls_key"),
+    text("nats.api_prefix"),
     text("nats.namespace"),
     whole("nats.replicas", "copies", 1, 5),
     text("nats.server_binary"),

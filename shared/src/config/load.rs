@@ -9,12 +9,10 @@ use jetsweep_engine::problem::Problem;
 use serde::Serialize;
 
 use super::keys::{self, KEYS};
-use super::secret::{Secret, redact_url};
+use super::secret::redact_url;
 use super::settings::Config;
 use super::traces;
-use crate::spec::Source;
 use crate::spec::tree::{self, Node, Table, Value};
-use crate::subjects::Names;
 
 /// The file looked for in the working directory when none is named.
 pub const FILE_NAME: &str = "jetsweep.toml";
@@ -250,88 +248,11 @@ impl Config {
     pub fn origin(&self, key: &str) -> Origin {
         self.origins.get(key).cloned().unwrap_or(Origin::Default)
     }
-
-    /// Fills in the secrets that the configuration names files of.
-    fn read_secrets(&mut self, problems: &mut Vec<Problem>) {
-        let (nats, http) = (&mut self.nats, &mut self.http);
-        let secrets = [
-            ("nats.password", &nats.password_file, &mut nats.password),
-            ("http.token", &http.token_file, &mut http.token),
-        ];
-        for (key, file, secret) in secrets {
-            let Some(file) = file else { continue };
-            let file_key = format!("{key}_file");
-            let origin = self.origins.get(&file_key).cloned().unwrap_or(Origin::Default);
-            let mut problem = |message: String| problems.push(Problem::new(origin.place(&file_key), message));
-            if secret.is_some() {
-                problem(format!("{file_key} and {key} cannot both be set"));
-                continue;
-            }
-            match read_text(file) {
-                Err(error) => problem(format!("failed to read {}: {error}", file.display())),
-                Ok(text) if text.trim().is_empty() => problem(format!("{} is empty", file.display())),
-                Ok(text) => {
-                    *secret = Some(Secret::new(text.trim()));
-                    self.origins.insert(key.to_owned(), origin);
-                }
-            }
-        }
-    }
-
-    /// What no key can tell alone.
-    fn problems(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        let mut problem = |key: &str, message: String| {
-            problems.push(Problem::new(self.origin(key).place(key), message));
-        };
-        if let Err(error) = Names::new(&self.nats.namespace) {
-            let message = error.to_string();
-            problem("nats.namespace", message.trim_start_matches("nats.namespace: ").to_owned());
-        }
-        let has_password = self.nats.password.is_some() || self.nats.password_file.is_some();
-        match &self.nats.user {
-            Some(_) if !has_password => {
-                problem("nats.user", "needs nats.password or nats.password_file too".to_owned())
-            }
-            None if self.nats.password.is_some() => problem("nats.password", "needs nats.user too".to_owned()),
-            None if has_password => problem("nats.password_file", "needs nats.user too".to_owned()),
-            _ => {}
-        }
-        match (&self.nats.tls_certificate, &self.nats.tls_key) {
-            (Some(_), None) => problem("nats.tls_certificate", "needs nats.tls_key too".to_owned()),
-            (None, Some(_)) => problem("nats.tls_key", "needs nats.tls_certificate too".to_owned()),
-            _ => {}
-        }
-        if let (Some(listen), None) = (&self.http.listen, self.http.address()) {
-            problem(
-                "http.listen",
-                format!("{listen:?} is neither a port (9464) nor an address with one (0.0.0.0:9464)"),
-            );
-        }
-        if self.nats.user.is_some() && self.nats.credentials.is_some() {
-            problem(
-                "nats.credentials",
-                "nats.credentials and nats.user cannot both be used to sign in; set one of them".to_owned(),
-            );
-        }
-        for prefix in self.data.url_prefixes() {
-            if !matches!(Source::of(prefix), Ok(Source::Url(_))) {
-                problem(
-                    "data.allowed_urls",
-                    format!("{prefix:?} begins no address that is read: write https://, http:// or s3://, and a host"),
-                );
-            }
-        }
-        for (key, message) in self.mlflow.problems().into_iter().chain(self.traces.problems()) {
-            problem(key, message);
-        }
-        problems
-    }
 }
 
 impl Origin {
     /// A key as a problem names it: `jetsweep.toml:3: nats.url`.
-    fn place(&self, key: &str) -> String {
+    pub(super) fn place(&self, key: &str) -> String {
         match self {
             Origin::Default => key.to_owned(),
             Origin::File { .. } => format!("{self}: {key}"),
@@ -358,7 +279,7 @@ fn read_file(sources: &Sources) -> Result<Option<(PathBuf, Table)>, ConfigError>
     }
 }
 
-fn read_text(path: &Path) -> std::io::Result<String> {
+pub(super) fn read_text(path: &Path) -> std::io::Result<String> {
     let bytes = std::fs::metadata(path)?.len();
     if bytes > LARGEST_FILE {
         let message = format!("it has {bytes} bytes, and no configuration has more than {LARGEST_FILE}");

@@ -17,6 +17,7 @@ mod mlflow;
 mod secret;
 mod settings;
 mod traces;
+mod whole;
 
 pub use load::{ConfigError, Explained, FILE_NAME, Origin, Overrides, Sources};
 pub use mlflow::{Detail, LogRuns, MlflowConfig, PLACEHOLDERS};

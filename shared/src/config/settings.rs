@@ -65,6 +65,8 @@ pub struct NatsConfig {
     pub tls_certificate: Option<PathBuf>,
     /// File of the key of `tls_certificate` (PEM).
     pub tls_key: Option<PathBuf>,
+    /// Where JetStream's API is: elsewhere for an account that imports it from another.
+    pub api_prefix: String,
     /// Prefix of every subject and, in upper case, of every stream: two deployments can share an account.
     pub namespace: String,
     /// Copies of each stream, in a cluster of at least as many servers.
@@ -219,6 +221,7 @@ impl Default for NatsConfig {
             tls_ca: None,
             tls_certificate: None,
             tls_key: None,
+            api_prefix: "$JS.API".to_owned(),
             namespace: "jetsweep".to_owned(),
             replicas: 1,
             server_binary: None,

@@ -38,7 +38,7 @@ impl TracesConfig {
                 let message = format!(
                     "{:?} is no address of a receiver of OTLP over HTTP: write http://HOST:4318, or all of it with its \
                      path, as in https://HOST/v1/traces; what it asks to be let in goes into OTEL_EXPORTER_OTLP_HEADERS",
-                    redact_url(endpoint)
+                    redact_url(endpoint.split('?').next().unwrap_or_default())
                 );
                 vec![("traces.endpoint", message)]
             }
@@ -58,8 +58,8 @@ fn path(endpoint: &str) -> Option<String> {
     let uri: hyper::Uri = endpoint.parse().ok()?;
     let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
     let has_host = uri.host().is_some_and(|host| !host.is_empty());
-    // The client would leave it out.
-    let signs_in = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
+    // Keys belong into headers, which are not shown as addresses are.
+    let signs_in = uri.query().is_some() || uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
     (is_http && has_host && !signs_in).then(|| uri.path().trim_end_matches('/').to_owned())
 }
 
@@ -87,7 +87,15 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_told_without_its_secrets() {
-        for bad in ["collector:4318", "grpc://collector:4317", "http://", "/v1/traces", "http://u:secret@collector"] {
+        for bad in [
+            "collector:4318",
+            "grpc://collector:4317",
+            "http://",
+            "/v1/traces",
+            "http://u:secret@collector",
+            "https://collector/v1/traces?api-key=secret",
+            "https://collector?api-key=secret/v1/traces",
+        ] {
             let problems = at(bad).problems();
             assert_eq!(problems.len(), 1, "{bad}");
             assert!(problems[0].1.contains("http://HOST:4318"), "{problems:?}");

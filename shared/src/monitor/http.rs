@@ -7,6 +7,7 @@
 //! | `/metrics` | metrics in Prometheus' text format; needs the token, if there is one |
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -15,13 +16,25 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper_util::rt::TokioIo;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{Monitor, exposition};
 use crate::config::{HttpConfig, Secret};
+
+/// Connections at a time; more wait until one of them ends.
+const MOST_CONNECTIONS: usize = 64;
+
+/// Longest that a client may take to ask something, once it is connected or has its last answer.
+const ASKING_TIME: Duration = Duration::from_secs(20);
+
+/// Pause before the next connection when one could not be taken, as when there are no file descriptors left.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Longest that [`ask`] waits for an answer.
 const ANSWER_TIME: Duration = Duration::from_secs(3);
@@ -81,13 +94,36 @@ pub async fn serve(
         .route("/metrics", get(metrics))
         .with_state(Shown { monitor, token: config.token.clone() });
     let serving = tokio::spawn(async move {
-        let serving = axum::serve(listener, routes).with_graceful_shutdown(shutdown.cancelled_owned());
-        if let Err(error) = serving.await {
-            tracing::error!(%error, "health and metrics are not shown any more");
-        }
+        shutdown.run_until_cancelled(accept(&listener, &routes, ASKING_TIME)).await;
     });
     tracing::info!(%bound, "showing /livez, /readyz and /metrics");
     Ok(Some((bound, serving)))
+}
+
+/// Answers whoever connects. Nobody's connection outlives its silence, so that they cannot use up what the process has.
+async fn accept(listener: &TcpListener, routes: &Router, asking_time: Duration) {
+    let connections = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    loop {
+        // Nobody closes the semaphore.
+        let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "cannot take a connection to health and metrics now");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let answering = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(asking_time)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes.clone()));
+        tokio::spawn(async move {
+            // A client that breaks off is no trouble of ours.
+            let _ = answering.await;
+            drop(permit);
+        });
+    }
 }
 
 async fn readyz(State(shown): State<Shown>) -> Response {
@@ -146,6 +182,8 @@ async fn exchange(address: SocketAddr, path: &str) -> Result<(u16, String), BoxE
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt;
+
     use super::*;
 
     async fn shown(config: &HttpConfig) -> (Monitor, SocketAddr) {
@@ -184,6 +222,21 @@ mod tests {
         {
             assert_eq!(is_allowed(&headers(value), config.token.as_ref()), allowed, "{value}");
         }
+    }
+
+    #[tokio::test]
+    async fn clients_that_ask_nothing_do_not_keep_others_out() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let routes = Router::new().route("/livez", get(async || "alive"));
+        tokio::spawn(async move { accept(&listener, &routes, Duration::from_millis(100)).await });
+        let mut silent = Vec::new();
+        for _ in 0..2 * MOST_CONNECTIONS {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(b"GET /livez HTTP/1.1\r\nHost: half").await.unwrap();
+            silent.push(stream);
+        }
+        assert_eq!(ask(address, "/livez").await.unwrap().0, 200);
     }
 
     #[tokio::test]

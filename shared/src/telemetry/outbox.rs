@@ -53,7 +53,7 @@ impl Outbox {
     /// Starts the thread that sends to `endpoint`, which is named in logs.
     pub(super) fn open(exporter: impl SpanExporter + 'static, endpoint: String) -> io::Result<Arc<Self>> {
         let outbox = Arc::new(Self::default());
-        let sender = Sender { outbox: Arc::clone(&outbox), exporter, endpoint, is_failing: false, is_slow: false };
+        let sender = Sender::new(Arc::clone(&outbox), exporter, endpoint);
         std::thread::Builder::new().name("traces".to_owned()).spawn(move || sender.run())?;
         Ok(outbox)
     }
@@ -158,11 +158,17 @@ struct Sender<E> {
     endpoint: String,
     /// Whether it was told that the receiver takes no spans, and not yet that it takes them again.
     is_failing: bool,
+    /// Spans that were dropped until the receiver last took spans again, which says nothing of how fast it is.
+    dropped_in_outages: u64,
     /// Whether it was told that the queue was full.
     is_slow: bool,
 }
 
 impl<E: SpanExporter> Sender<E> {
+    fn new(outbox: Arc<Outbox>, exporter: E, endpoint: String) -> Self {
+        Self { outbox, exporter, endpoint, is_failing: false, dropped_in_outages: 0, is_slow: false }
+    }
+
     fn run(mut self) {
         while let Some(spans) = self.outbox.take() {
             let count = spans.len() as u64;
@@ -218,8 +224,9 @@ impl<E: SpanExporter> Sender<E> {
     fn sent(&mut self) {
         let (endpoint, dropped) = (self.endpoint.as_str(), self.outbox.lock().dropped);
         if std::mem::replace(&mut self.is_failing, false) {
+            self.dropped_in_outages = dropped;
             tracing::info!(endpoint, dropped, "traces are sent again");
-        } else if dropped > 0 && !std::mem::replace(&mut self.is_slow, true) {
+        } else if dropped > self.dropped_in_outages && !std::mem::replace(&mut self.is_slow, true) {
             tracing::warn!(endpoint, "the receiver of traces is slower than spans come: some are dropped");
         }
     }
@@ -293,6 +300,20 @@ mod tests {
         let state = outbox.lock();
         assert!(state.is_closed && state.waiting.is_empty());
         assert_eq!(state.dropped, 2000);
+    }
+
+    #[test]
+    fn a_receiver_that_was_away_is_not_called_slow() {
+        let outbox = Arc::new(Outbox::default());
+        let mut sender = Sender::new(Arc::clone(&outbox), ToReceiver(Arc::default()), "http://receiver".to_owned());
+        outbox.lock().dropped = 10;
+        sender.tell("503");
+        sender.sent();
+        sender.sent();
+        assert!(!sender.is_failing && !sender.is_slow);
+        outbox.lock().dropped += 1;
+        sender.sent();
+        assert!(sender.is_slow);
     }
 
     #[test]

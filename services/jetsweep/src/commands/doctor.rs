@@ -166,9 +166,8 @@ async fn check_services(bus: &Bus, findings: &mut Findings) {
 }
 
 async fn check_clock(bus: &Bus, findings: &mut Findings) {
-    let subject = format!("$JS.API.STREAM.INFO.{}", bus.names.results_stream());
-    let Ok(answer) = bus.client.request(subject, Default::default()).await else { return };
-    let answer: serde_json::Value = serde_json::from_slice(&answer.payload).unwrap_or_default();
+    let asked = format!("STREAM.INFO.{}", bus.names.results_stream());
+    let Ok::<serde_json::Value, _>(answer) = bus.jetstream.request(asked, &()).await else { return };
     // A server that does not say its time leaves nothing to compare.
     let Some(theirs) = answer["ts"].as_str().and_then(|time| time.parse::<Timestamp>().ok()) else { return };
     let seconds = Timestamp::now().duration_since(theirs).as_secs_f64();

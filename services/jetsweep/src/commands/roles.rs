@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use jetsweep_shared::monitor::{self, Monitor};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::app::App;
 use crate::cli::VERSION;
@@ -38,18 +38,19 @@ pub(crate) async fn consolidator(app: &App) -> Answer {
     role.stopped(ended)
 }
 
-/// What all roles have: a name, something that stops them, and health and metrics for whoever asks.
-struct Role {
-    name: &'static str,
-    monitor: Monitor,
-    shutdown: CancellationToken,
-}
-
 /// Logs runs to MLflow.
 pub(crate) async fn mlflow_bridge(app: &App) -> Answer {
     let role = Role::start("mlflow-bridge", app).await?;
     let ended = jetsweep_mlflow_bridge::run_monitored(&app.config, &role.monitor, role.shutdown.clone()).await;
     role.stopped(ended)
+}
+
+/// What all roles have: a name, something that stops them, and health and metrics for whoever asks, until they have stopped.
+struct Role {
+    name: &'static str,
+    monitor: Monitor,
+    shutdown: CancellationToken,
+    _shown: DropGuard,
 }
 
 impl Role {
@@ -60,8 +61,9 @@ impl Role {
             Some(_) => Monitor::new(name, VERSION),
             None => Monitor::default(),
         };
-        monitor::serve(http, monitor.clone(), shutdown.clone()).await.or_broken(|| format!("serve as {name}"))?;
-        Ok(Self { name, monitor, shutdown })
+        let shown = CancellationToken::new();
+        monitor::serve(http, monitor.clone(), shown.clone()).await.or_broken(|| format!("serve as {name}"))?;
+        Ok(Self { name, monitor, shutdown, _shown: shown.drop_guard() })
     }
 
     fn stopped(self, ended: Result<(), impl Into<anyhow::Error>>) -> Answer {
