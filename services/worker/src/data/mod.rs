@@ -6,6 +6,7 @@
 //! infrastructure's ([`DataError::Unreadable`]), which is tried again.
 
 mod cache;
+mod flights;
 mod remote;
 
 use std::fs::{File, Metadata};

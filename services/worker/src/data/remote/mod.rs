@@ -9,7 +9,6 @@
 //! with another digest or length is no file, and a file on disk that is not what its name says is fetched again.
 
 mod disk;
-mod flights;
 mod urls;
 
 use std::collections::HashMap;
@@ -27,9 +26,9 @@ use jetsweep_shared::config::Config;
 use jetsweep_shared::spec::{DataRef, Source, store_name_problem};
 
 use self::disk::{Digesting, DiskCache, Draft, Whole};
-use self::flights::Flights;
 use self::urls::{Urls, Version};
 use super::{DataError, blocking, largest_file, read_within};
+use super::flights::Flights;
 use crate::stats::WorkerStats;
 
 pub(crate) use self::disk::Kept;
@@ -79,8 +78,9 @@ pub(crate) struct Remote {
     urls: Urls,
     bus: Option<Bus>,
     seen: Mutex<HashMap<String, (Instant, Seen)>>,
-    looks: Flights<Seen>,
-    fetches: Flights<Kept>,
+    looks: Flights<String, Seen>,
+    /// By source, its version, and how much may be fetched.
+    fetches: Flights<(String, String, Most), Kept>,
     stats: Arc<WorkerStats>,
 }
 
@@ -207,7 +207,7 @@ impl Remote {
             }
             fetched
         };
-        self.fetches.join(format!("{address} {most:?}"), fetch).await
+        self.fetches.join(flight, fetch).await
     }
 
     fn on_disk(&self, at: &At, address: &str) -> Option<Kept> {
@@ -222,6 +222,7 @@ impl Remote {
         let mut pieces = self.pieces(source, seen).await?;
         let remote = Arc::clone(self);
         let mut draft: Draft = blocking(move || remote.disk.draft().map_err(not_kept)).await?;
+        let flight = (source.to_owned(), seen.version.clone(), most);
         while let Some(piece) = pieces.try_next().await? {
             let bytes = draft.write(&piece).await.map_err(not_kept)?;
             most.check(source, bytes)?;
@@ -284,7 +285,7 @@ fn check(source: &str, seen: &Seen, whole: &Whole) -> Result<(), DataError> {
 }
 
 /// Most bytes a file may have.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Most {
     /// For the disk cache.
     to_keep: u64,
