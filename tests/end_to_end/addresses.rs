@@ -1,6 +1,6 @@
 //! Bars on a web server and in S3: fetched by workers from where they may, again when a server fails, and nowhere else.
 
-use jetsweep_tests::{jetsweep, sample_data};
+use jetsweep_tests::{eventually, jetsweep, sample_data};
 use serde_json::Value;
 
 use crate::cluster::Cluster;
@@ -96,6 +96,49 @@ async fn bars_of_a_web_server_are_fetched_once_and_again_when_it_fails() {
     let missing = submit(&cluster, "missing", &format!("{allowed}/not/{{symbol}}.txt")).await;
     missing.with_code(3);
     assert_eq!(failure(&cluster, "missing").await.0, "data_missing");
+}
+
+#[tokio::test]
+async fn a_server_that_tells_no_versions_apart_is_asked_for_the_whole_file() {
+    let web = Web::serve(&sample_data()).await;
+    web.say_little();
+    let allowed = format!("http://{}/bars", web.address);
+    let mut cluster = cluster(&[("JETSWEEP_DATA__ALLOWED_URLS", &allowed)]).await;
+    let source = format!("{allowed}/{{symbol}}.csv");
+    let contents = || web.asked().iter().filter(|asked| asked.starts_with("GET")).count() as u64;
+    let expected = expected().await;
+    for (batch, asked) in [("first", 1), ("second", 2)] {
+        let report = submit(&cluster, batch, &source).await.json();
+        assert_eq!(ledger(&report), (RUNS, [RUNS, 0, 0, 0]), "{}", cluster.logs());
+        assert_eq!(query(&cluster, &rows_of(batch)).await, expected);
+        assert_eq!(contents(), asked * RUNS / RUNS_OF_SYMBOL, "by each worker once: {:?}", web.asked());
+        if asked == 1 {
+            cluster.stop("worker").await;
+            cluster.serve_with("another", "worker", &[("JETSWEEP_DATA__ALLOWED_URLS", &allowed)]);
+        }
+    }
+    let links = std::fs::read_dir(cluster.state.path().join("data-cache/urls")).unwrap();
+    assert_eq!(links.count(), 0, "there is no version to find a file by");
+}
+
+#[tokio::test]
+async fn a_worker_that_is_stopped_in_a_fetch_leaves_nothing_of_it() {
+    let web = Web::serve(&sample_data()).await;
+    let allowed = format!("http://{}/bars", web.address);
+    let mut cluster = cluster(&[("JETSWEEP_DATA__ALLOWED_URLS", &allowed)]).await;
+    web.hang(true);
+    let (spec, source) = (cluster.state.file("spec.toml", SPEC), format!("{allowed}/{{symbol}}.csv"));
+    cluster.jetsweep(&["submit", text(&spec), "--data", &source, "--batch", "b"]).done().await.with_code(0);
+    let folder = cluster.state.path().join("data-cache/sha256");
+    let files = || std::fs::read_dir(&folder).map_or(0, Iterator::count);
+    eventually("a fetch to begin", async || (files() > 0).then_some(())).await;
+    let stopped = cluster.stop("worker").await;
+    assert_eq!(files(), 0, "{}", stopped.stderr);
+
+    web.hang(false);
+    cluster.serve_with("another", "worker", &[("JETSWEEP_DATA__ALLOWED_URLS", &allowed)]);
+    cluster.ends("b").await;
+    assert_eq!(query(&cluster, &rows_of("b")).await, expected().await);
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ mod urls;
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,6 @@ use jetsweep_shared::spec::{DataRef, Source, store_name_problem};
 
 use self::disk::{Digesting, DiskCache, Draft, Whole};
 use self::urls::{Urls, Version};
-use super::{DataError, blocking, largest_file, read_within};
 use super::flights::Flights;
 use crate::stats::WorkerStats;
 
@@ -102,6 +102,7 @@ impl Remote {
     ///
     /// # Errors
     /// [`DataError::NotThere`], [`DataError::Refused`]; [`DataError::Unreadable`] if nobody says.
+            bucket: Mutex::default(),
     pub(crate) async fn look(self: &Arc<Self>, source: &str) -> Result<Seen, DataError> {
         if let Some((at, seen)) = self.seen().get(source)
             && at.elapsed() < BELIEVED
@@ -150,7 +151,17 @@ impl Remote {
             return Err(DataError::Refused { source_path: source.to_owned(), reason });
         };
         let bucket = DataBucket::open(bus).await.map_err(|error| unreadable(source, &error))?;
-        bucket.ok_or_else(|| DataError::NotThere { source_path: source.to_owned() })
+        let nobody =
+            || format!("there is no bucket {}: `jetsweep data push` or a planner makes it", bus.names.data_bucket());
+        let bucket = bucket.ok_or_else(|| unreadable(source, &nobody()))?;
+        *lock(&self.bucket) = Some(bucket.clone());
+        Ok(bucket)
+    }
+
+    /// What the bucket could not do. It is opened again then: it may not be there any more.
+    fn not_of_bucket(&self, source: &str, error: &impl ToString) -> DataError {
+        *lock(&self.bucket) = None;
+        unreadable(source, error)
     }
 
     /// The bars of a source between the dates of `data`, that take at most `limit` bytes of memory: from disk, or fetched.
@@ -172,7 +183,8 @@ impl Remote {
                 return Ok(bars);
             }
         }
-        let reason = "what is fetched does not stay on disk as it is: look at the disk of data.cache_dir".to_owned();
+        let folder = self.disk.folder().display();
+        let reason = format!("what is fetched does not stay as it is in {folder} (data.cache_dir): look at its disk");
         Err(DataError::Unreadable { what: source.to_owned(), reason })
     }
 
@@ -187,9 +199,8 @@ impl Remote {
         data: &DataRef,
         limit: u64,
     ) -> Result<Kept, DataError> {
-        let address = format!("{source} {}", seen.version);
-        let (remote, at, named) = (Arc::clone(self), seen.at.clone(), address.clone());
-        let kept = blocking(move || Ok(remote.on_disk(&at, &named))).await?;
+        let (remote, looked_for, owned) = (Arc::clone(self), seen.clone(), source.to_owned());
+        let kept = blocking(move || Ok(remote.on_disk(&owned, &looked_for))).await?;
         if let Some(kept) = kept {
             return Ok(kept);
         }
@@ -213,7 +224,7 @@ impl Remote {
     fn on_disk(&self, at: &At, address: &str) -> Option<Kept> {
         match at {
             At::Store(content) => self.disk.find(&content.digest),
-            At::Url(..) => self.disk.find_version(address),
+            At::Url(..) => self.disk.find_version(&seen.noted(source)?),
         }
     }
 
@@ -231,15 +242,18 @@ impl Remote {
         check(source, seen, &whole)?;
         self.stats.downloaded(whole.bytes);
         tracing::debug!(source, bytes = whole.bytes, digest = whole.digest, "fetched");
-        let (remote, seen, address) = (Arc::clone(self), seen.clone(), format!("{source} {}", seen.version));
-        blocking(move || {
-            let kept = remote.disk.keep(whole).map_err(not_kept)?;
-            if let At::Url(..) = seen.at {
-                remote.disk.note_version(&address, &kept).map_err(not_kept)?;
-            }
-            Ok(kept)
-        })
-        .await
+        let (remote, noted) = (Arc::clone(self), seen.noted(source));
+        let kept = blocking(move || Ok(remote.keep(whole, noted))).await?;
+        kept.map_err(not_kept)
+    }
+
+    /// Keeps a file, and notes under what address and version it was found, if that is of use. Blocks.
+    fn keep(&self, whole: Whole, noted: Option<String>) -> io::Result<Kept> {
+        let kept = self.disk.keep(whole)?;
+        if let Some(address) = noted {
+            self.disk.note_version(&address, &kept)?;
+        }
+        Ok(kept)
     }
 
     /// The content, as it comes.
@@ -255,7 +269,7 @@ impl Remote {
             }
             At::Url(url, version) => {
                 let (found, pieces) = self.urls.get(url).await?;
-                if found != *version {
+                if found.differs(version) {
                     return Err(unreadable(source, &"it changed between two requests"));
                 }
                 Ok(pieces.boxed())
@@ -264,8 +278,7 @@ impl Remote {
     }
 
     fn seen(&self) -> MutexGuard<'_, HashMap<String, (Instant, Seen)>> {
-        // Nothing under the lock leaves the map half-changed.
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.seen)
     }
 }
 
@@ -289,6 +302,11 @@ fn check(source: &str, seen: &Seen, whole: &Whole) -> Result<(), DataError> {
 struct Most {
     /// For the disk cache.
     to_keep: u64,
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing under these locks leaves a half-made change.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
     /// For its bars to have a chance of fitting into memory.
     to_read: u64,
     /// Bytes of that memory.

@@ -36,10 +36,20 @@ const S3: &str = "s3";
 /// What a server says of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Version {
-    /// Differs when the content does, as far as the server says so.
-    pub(super) tag: String,
+    /// Differs when the content does, if the server says so.
+    pub(super) tag: Option<String>,
     /// Its size, if the server knows.
     pub(super) bytes: Option<u64>,
+}
+
+impl Version {
+    /// Whether what is said in two answers cannot be of the same content. Servers say less in some answers than in others.
+    pub(super) fn differs(&self, other: &Self) -> bool {
+        fn differ<T: PartialEq>(one: Option<T>, other: Option<T>) -> bool {
+            one.zip(other).is_some_and(|(one, other)| one != other)
+        }
+        differ(self.tag.as_ref(), other.tag.as_ref()) || differ(self.bytes, other.bytes)
+    }
 }
 
 /// Asks servers for files, at the addresses that are allowed.
@@ -85,16 +95,16 @@ impl Urls {
 
     /// What the server says of the file at an address.
     pub(super) async fn look(&self, url: &Url) -> Result<Version, DataError> {
-        match self.ask(Method::HEAD, url).await {
-            // A server that does not know this question is asked for the file, which is then not read.
-            Ok(response)
-                if matches!(response.status(), StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED) =>
-            {
-                Ok(version(&checked(self.ask(Method::GET, url).await?, url)?))
-            }
-            Ok(response) => Ok(version(&checked(response, url)?)),
-            Err(error) => Err(error),
-        }
+        let response = self.ask(Method::HEAD, url).await?;
+        // A server that does not know this question is asked for the file, which is then not read.
+        let response = match response.status() {
+            StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => self.ask(Method::GET, url).await?,
+            _ => response,
+        };
+        let mut version = version(&checked(response, url)?);
+        // Where a server makes the file only when asked for it, this is all that it knows.
+        version.bytes = version.bytes.filter(|bytes| *bytes > 0);
+        Ok(version)
     }
 
     /// The file at an address, in pieces.
@@ -189,8 +199,7 @@ fn checked(response: Response, url: &Url) -> Result<Response, DataError> {
 /// What a response says of the file. Without a tag or a time every look is another version.
 fn version(response: &Response) -> Version {
     let bytes = header(response, &CONTENT_LENGTH).and_then(|length| length.parse().ok());
-    let tag = header(response, &ETAG).or_else(|| header(response, &LAST_MODIFIED));
-    Version { tag: tag.unwrap_or_else(|| format!("{:016x}", rand::random::<u64>())), bytes }
+    Version { tag: header(response, &ETAG).or_else(|| header(response, &LAST_MODIFIED)), bytes }
 }
 
 fn header(response: &Response, name: &HeaderName) -> Option<String> {
