@@ -29,6 +29,7 @@ use jetsweep_shared::spec::{DataRef, Source, store_name_problem};
 use self::disk::{Digesting, DiskCache, Draft, Whole};
 use self::urls::{Urls, Version};
 use super::flights::Flights;
+use super::{DataError, blocking, largest_file, read_within};
 use crate::stats::WorkerStats;
 
 pub(crate) use self::disk::Kept;
@@ -69,6 +70,14 @@ impl Seen {
             At::Url(_, version) => version.bytes,
         }
     }
+
+    /// What the file of an address is noted under; `None` if nothing tells its versions apart, or its digest is known.
+    fn noted(&self, source: &str) -> Option<String> {
+        match &self.at {
+            At::Url(_, Version { tag: Some(_), .. }) => Some(format!("{source} {}", self.version)),
+            _ => None,
+        }
+    }
 }
 
 /// Where bars come from that are not below the data folder.
@@ -77,6 +86,8 @@ pub(crate) struct Remote {
     disk: DiskCache,
     urls: Urls,
     bus: Option<Bus>,
+    /// The data bucket, once it was opened.
+    bucket: Mutex<Option<DataBucket>>,
     seen: Mutex<HashMap<String, (Instant, Seen)>>,
     looks: Flights<String, Seen>,
     /// By source, its version, and how much may be fetched.
@@ -91,6 +102,7 @@ impl Remote {
             disk: DiskCache::new(config.data_cache(), config.data.cache_bytes),
             urls: Urls::new(&config.data),
             bus,
+            bucket: Mutex::default(),
             seen: Mutex::default(),
             looks: Flights::default(),
             fetches: Flights::default(),
@@ -102,7 +114,6 @@ impl Remote {
     ///
     /// # Errors
     /// [`DataError::NotThere`], [`DataError::Refused`]; [`DataError::Unreadable`] if nobody says.
-            bucket: Mutex::default(),
     pub(crate) async fn look(self: &Arc<Self>, source: &str) -> Result<Seen, DataError> {
         if let Some((at, seen)) = self.seen().get(source)
             && at.elapsed() < BELIEVED
@@ -211,6 +222,7 @@ impl Remote {
             let fetched = patiently(|| async {
                 let fetching = tokio::time::timeout(LONGEST_FETCH, remote.fetch_now(&owned, &seen, most));
                 fetching.await.unwrap_or_else(|_| Err(unreadable(&owned, &"it takes more than an hour")))
+        let flight = (source.to_owned(), seen.version.clone(), most);
             });
             let fetched = fetched.await;
             if fetched.is_err() {
@@ -221,19 +233,21 @@ impl Remote {
         self.fetches.join(flight, fetch).await
     }
 
-    fn on_disk(&self, at: &At, address: &str) -> Option<Kept> {
-        match at {
+    /// Blocks.
+    fn on_disk(&self, source: &str, seen: &Seen) -> Option<Kept> {
+        match &seen.at {
             At::Store(content) => self.disk.find(&content.digest),
             At::Url(..) => self.disk.find_version(&seen.noted(source)?),
         }
     }
 
     async fn fetch_now(self: &Arc<Self>, source: &str, seen: &Seen, most: Most) -> Result<Kept, DataError> {
-        let not_kept = |error: std::io::Error| unreadable("the folder data.cache_dir", &error);
+        let folder = self.disk.folder().display().to_string();
+        let not_kept = |error: io::Error| DataError::Unwritable { folder: folder.clone(), reason: error.to_string() };
         let mut pieces = self.pieces(source, seen).await?;
         let remote = Arc::clone(self);
-        let mut draft: Draft = blocking(move || remote.disk.draft().map_err(not_kept)).await?;
-        let flight = (source.to_owned(), seen.version.clone(), most);
+        let draft = blocking(move || Ok(remote.disk.draft())).await?;
+        let mut draft: Draft = draft.map_err(not_kept)?;
         while let Some(piece) = pieces.try_next().await? {
             let bytes = draft.write(&piece).await.map_err(not_kept)?;
             most.check(source, bytes)?;
