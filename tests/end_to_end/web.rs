@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -10,6 +10,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use futures::{StreamExt, stream};
 use tokio::task::JoinHandle;
 
 /// Where the server listens, and what it was asked.
@@ -25,6 +26,10 @@ struct Site {
     errors: AtomicU32,
     /// Requests for content of which half the answer comes, after those.
     halves: AtomicU32,
+    /// Whether content ends in the middle without an end.
+    hangs: AtomicBool,
+    /// Whether answers say nothing of versions, and of sizes only with the content.
+    says_little: AtomicBool,
     /// Where what is asked for under `/moved/` is.
     moved_to: Mutex<String>,
     asked: Mutex<Vec<String>>,
@@ -37,6 +42,8 @@ impl Web {
             folder: folder.to_owned(),
             errors: AtomicU32::new(0),
             halves: AtomicU32::new(0),
+            hangs: AtomicBool::new(false),
+            says_little: AtomicBool::new(false),
             moved_to: Mutex::default(),
             asked: Mutex::default(),
         });
@@ -58,7 +65,17 @@ impl Web {
         self.site.errors.load(Ordering::SeqCst) + self.site.halves.load(Ordering::SeqCst)
     }
 
-    /// Sends whoever asks below `/moved/` there.
+    /// From now on requests for content are answered with half of it, and then nothing; or no more.
+    pub(crate) fn hang(&self, hangs: bool) {
+        self.site.hangs.store(hangs, Ordering::SeqCst);
+    }
+
+    /// From now on answers say nothing of versions, and of sizes only with the content.
+    pub(crate) fn say_little(&self) {
+        self.site.says_little.store(true, Ordering::SeqCst);
+    }
+
+    /// Sends whoever asks below `/moved/` there, at addresses that look signed.
     pub(crate) fn move_to(&self, place: &str) {
         *self.site.moved_to.lock().unwrap() = place.to_owned();
     }
@@ -79,7 +96,7 @@ async fn answer(State(site): State<Arc<Site>>, request: Request) -> Response {
     site.asked.lock().unwrap().push(format!("{} {}", request.method(), request.uri()));
     let path = request.uri().path();
     if let Some(file) = path.strip_prefix("/moved/") {
-        let to = format!("{}/{file}", site.moved_to.lock().unwrap());
+        let to = format!("{}/{file}?X-Amz-Signature=5ec7e7", site.moved_to.lock().unwrap());
         return (StatusCode::FOUND, [(header::LOCATION, to)]).into_response();
     }
     if path.starts_with("/closed/") {
@@ -94,12 +111,24 @@ async fn answer(State(site): State<Arc<Site>>, request: Request) -> Response {
     if takes(&site.errors) {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     }
+    if site.says_little.load(Ordering::SeqCst) {
+        // The size of what is streamed is not known.
+        let nothing = stream::empty::<std::io::Result<Bytes>>();
+        return match *request.method() {
+            Method::HEAD => Body::from_stream(nothing).into_response(),
+            _ => content.into_response(),
+        };
+    }
     let headers =
         [(header::ETAG, format!("\"{}\"", content.len())), (header::CONTENT_LENGTH, content.len().to_string())];
+    let half = || Ok(Bytes::copy_from_slice(&content[..content.len() / 2]));
     if takes(&site.halves) {
-        let half = Bytes::copy_from_slice(&content[..content.len() / 2]);
-        let pieces = [Ok(half), Err(std::io::Error::other("cut"))];
-        return (headers, Body::from_stream(futures::stream::iter(pieces))).into_response();
+        let pieces = [half(), Err(std::io::Error::other("cut"))];
+        return (headers, Body::from_stream(stream::iter(pieces))).into_response();
+    }
+    if request.method() == Method::GET && site.hangs.load(Ordering::SeqCst) {
+        let pieces = stream::iter([half()]).chain(stream::pending::<std::io::Result<Bytes>>());
+        return (headers, Body::from_stream(pieces)).into_response();
     }
     (headers, content).into_response()
 }

@@ -22,6 +22,7 @@ mod controls;
 pub mod data;
 mod failure;
 mod feeder;
+mod folder;
 mod governor;
 mod handler;
 mod job;

@@ -22,18 +22,13 @@ impl Default for Durations {
     }
 }
 
-/// Adds a worker's metrics to a monitor, and its data folder to what must be there.
+/// Adds a worker's metrics to a monitor.
 pub(crate) fn register(monitor: &Monitor, config: &Config, stats: &Arc<WorkerStats>) {
     let Durations { run, job } = &stats.durations;
     monitor.register("jetsweep_worker_run_duration_seconds", "Time to compute one run", run.clone());
     monitor.register("jetsweep_worker_job_duration_seconds", "Time to compute one job, without waiting", job.clone());
     let (stats, slots) = (Arc::clone(stats), config.worker.slots);
     monitor.tell(move || numbers(&stats, slots));
-    let root = config.data.root.clone();
-    monitor.watch("data", move || match root.is_dir() {
-        true => Ok(()),
-        false => Err(format!("data.root {} is no folder", root.display())),
-    });
 }
 
 fn numbers(stats: &WorkerStats, slots: usize) -> Vec<Numbers> {

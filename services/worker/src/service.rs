@@ -13,12 +13,13 @@ use jetsweep_shared::subjects::{InvalidNamespace, Names};
 use jetsweep_shared::topology::{self, TopologyError, Tuning};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::child::{ChildCommand, Order};
 use crate::controls::Controls;
 use crate::data::{BarsCache, Remote};
 use crate::feeder::Feeder;
+use crate::folder;
 use crate::governor::Governor;
 use crate::handler::{Handler, UNSETTLED_PER_SLOT};
 use crate::memory::{self, Bounds};
@@ -110,6 +111,9 @@ pub async fn run_with(
     let name = format!("jetsweep worker {}", worker.name);
     let monitor = &options.monitor;
     metrics::register(monitor, config, &stats);
+    folder::expect(monitor, &config.data.root);
+    let looking = folder::keep_looking(monitor.clone(), config.data.root.clone());
+    let _looking = AbortOnDropHandle::new(tokio::spawn(looking));
     let connecting = Bus::connect_when_there(&config.nats, &name, names);
     let Some(bus) = shutdown.run_until_cancelled(connecting).await else { return Ok(()) };
     let bus = bus?;

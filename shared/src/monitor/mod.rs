@@ -115,7 +115,7 @@ impl Monitor {
         lock(&self.shared.parts).insert(part, Part::NotReady(reason.into()));
     }
 
-    /// A part that is looked at when somebody asks. `check` must answer at once.
+    /// A part that is looked at when somebody asks. `check` must answer at once: no file, no request. All others wait.
     pub fn watch(&self, part: &'static str, check: impl Fn() -> Result<(), String> + Send + Sync + 'static) {
         lock(&self.shared.parts).insert(part, Part::Watched(Box::new(check)));
     }

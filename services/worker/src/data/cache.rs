@@ -10,8 +10,8 @@ use jetsweep_engine::bars::Bars;
 use jetsweep_shared::ids::Symbol;
 use jetsweep_shared::spec::{DataRef, Source};
 use jiff::civil::Date;
-use tokio::sync::OnceCell;
 
+use super::flights::Flights;
 use super::remote::{Kept, Remote, Seen};
 use super::{DataError, blocking, open, read_within, resolve};
 use crate::stats::WorkerStats;
@@ -69,8 +69,6 @@ struct State {
     places: HashMap<Place, (Stamp, String)>,
     /// By digest, so that equal bars are held once, whatever they are read from.
     held: HashMap<String, Held>,
-    /// What is being loaded now. Whoever needs the same waits for the one who loads it.
-    loading: HashMap<(Place, Stamp), Arc<OnceCell<Arc<SharedBars>>>>,
     bytes: u64,
     clock: u64,
 }
@@ -83,20 +81,24 @@ pub(crate) struct BarsCache {
     remote: Arc<Remote>,
     limit_bytes: u64,
     state: Mutex<State>,
+    /// What is being loaded now. Whoever needs the same waits for the one who loads it.
+    loads: Flights<(Place, Stamp), Loaded>,
     stats: Arc<WorkerStats>,
 }
 
 impl BarsCache {
     /// An empty cache of at most `limit_bytes` of bars, which lie under the folder `root` or elsewhere.
     pub(crate) fn new(root: PathBuf, remote: Remote, limit_bytes: u64, stats: Arc<WorkerStats>) -> Self {
-        Self { root, remote: Arc::new(remote), limit_bytes, state: Mutex::default(), stats }
+        let (remote, state, loads) = (Arc::new(remote), Mutex::default(), Flights::default());
+        Self { root, remote, limit_bytes, state, loads, stats }
     }
 
     /// The bars of a symbol: those in memory if the file is still the same, else read on a blocking thread, once for
     /// all who wait for them.
     ///
     /// # Errors
-    /// See [`super::load`] and [`Remote`]. Errors are not remembered: the file may be there by the next time.
+    /// See [`super::load`] and [`Remote`]. All who wait share an error, and nobody remembers it: the file may be there by
+    /// the next time.
     pub(crate) async fn get(self: &Arc<Self>, data: &DataRef, symbol: &Symbol) -> Result<Loaded, DataError> {
         let source = data.source_of(symbol);
         let Found { content, place, stamp } = match Source::is_file(&source) {
@@ -111,37 +113,40 @@ impl BarsCache {
             }
         };
 
-        let flight = {
-            let mut state = self.lock();
-            // Whoever was loading them may have finished since the look above.
-            if let Some(bars) = state.held_at(&place, &stamp) {
-                self.stats.cache_hit();
-                return Ok(Loaded { bars, load_time: Duration::ZERO });
-            }
-            Arc::clone(state.loading.entry((place.clone(), stamp.clone())).or_default())
+        let key = (place, stamp);
+        let mut is_first = false;
+        let get = || {
+            is_first = true;
+            let (cache, data, key) = (Arc::clone(self), data.clone(), key.clone());
+            async move { cache.held_or_loaded(content, key, source, data).await }
         };
-        let mut load_time = None;
-        let load = async {
-            let start = Instant::now();
-            let loaded = self.load(content, source, data.clone()).await;
-            load_time = Some(start.elapsed());
-            loaded.map(Arc::new)
-        };
-        let outcome = flight.get_or_try_init(|| load).await.cloned();
+        let loaded = self.loads.join(key.clone(), get).await?;
+        if is_first {
+            return Ok(loaded);
+        }
+        self.stats.cache_hit();
+        Ok(Loaded { load_time: Duration::ZERO, ..loaded })
+    }
+
+    /// Bars that are held from now on at the latest. For one at a time: all others wait for what it returns.
+    async fn held_or_loaded(
+        &self,
+        content: At,
+        (place, stamp): (Place, Stamp),
+        source: String,
+        data: DataRef,
+    ) -> Result<Loaded, DataError> {
+        if let Some(bars) = self.lock().held_at(&place, &stamp) {
+            self.stats.cache_hit();
+            return Ok(Loaded { bars, load_time: Duration::ZERO });
+        }
+        let start = Instant::now();
+        let bars = Arc::new(self.load(content, source, data).await?);
+        self.stats.cache_miss();
         let mut state = self.lock();
-        let loading = (place, stamp);
-        if state.loading.get(&loading).is_some_and(|current| Arc::ptr_eq(current, &flight)) {
-            state.loading.remove(&loading);
-        }
-        let (place, stamp) = loading;
-        let bars = outcome?;
-        match load_time {
-            None => self.stats.cache_hit(),
-            Some(_) => self.stats.cache_miss(),
-        }
         let bars = state.hold(place, stamp, bars, self.limit_bytes);
         self.stats.cache_holds(state.bytes);
-        Ok(Loaded { bars, load_time: load_time.unwrap_or_default() })
+        Ok(Loaded { bars, load_time: start.elapsed() })
     }
 
     /// The file on disk that a source elsewhere has, for a process that cannot fetch; `None` for one in the data folder.
@@ -245,7 +250,9 @@ impl State {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::sync::atomic::Ordering;
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     use jetsweep_shared::config::Config;
 
@@ -285,7 +292,7 @@ mod tests {
         let all = futures::future::join_all((0..20).map(|_| get(&cache, "A"))).await;
         assert!(all.iter().all(|bars| Arc::ptr_eq(bars, &all[0])));
         assert_eq!(counts(&stats), (19, 1));
-        assert!(cache.lock().loading.is_empty());
+        assert!(cache.loads.is_empty());
     }
 
     #[tokio::test]
@@ -338,6 +345,50 @@ mod tests {
         }
     }
 
+    /// The address of a web server that has every file and fails to send it, and how often it was asked to.
+    fn failing_server() -> (String, Arc<AtomicU32>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}/", listener.local_addr().unwrap());
+        let asked = Arc::new(AtomicU32::new(0));
+        let counter = Arc::clone(&asked);
+        std::thread::spawn(move || {
+            for connection in listener.incoming() {
+                let mut connection = connection.unwrap();
+                let mut request = [0; 4096];
+                let count = connection.read(&mut request).unwrap();
+                let (status, bytes) = match request[..count].starts_with(b"HEAD") {
+                    true => ("200 OK", 100),
+                    false => ("500 Internal Server Error", 0),
+                };
+                if bytes == 0 {
+                    counter.fetch_add(1, Ordering::Relaxed);
+                }
+                let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {bytes}\r\nConnection: close\r\n\r\n");
+                connection.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        (address, asked)
+    }
+
+    #[tokio::test]
+    async fn all_who_wait_share_a_failure() {
+        let (address, asked) = failing_server();
+        let root = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        config.data.allowed_urls = Some(address.clone());
+        config.data.cache_dir = Some(root.path().join("cache"));
+        let stats = Arc::new(WorkerStats::default());
+        let remote = Remote::new(&config, None, Arc::clone(&stats));
+        let cache = Arc::new(BarsCache::new(root.path().to_owned(), remote, 1 << 20, stats));
+        let data = DataRef { source: address + "{symbol}.csv", from: None, to: None };
+        let symbol = "A".parse().unwrap();
+        let all = futures::future::join_all((0..5).map(|_| cache.get(&data, &symbol))).await;
+        for outcome in all {
+            assert!(outcome.unwrap_err().to_string().contains("500 Internal Server Error"));
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), 3, "so many attempts are made");
+    }
+
     #[tokio::test]
     async fn failures_are_not_remembered() {
         let root = tempfile::tempdir().unwrap();
@@ -350,6 +401,6 @@ mod tests {
         write(root.path(), "A", 10.0);
         assert_eq!(get(&cache, "A").await.bars.len(), 28);
         assert_eq!(counts(&stats), (0, 1));
-        assert!(cache.lock().loading.is_empty());
+        assert!(cache.loads.is_empty());
     }
 }

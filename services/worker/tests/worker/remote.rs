@@ -4,6 +4,7 @@ use bytes::Bytes;
 use jetsweep_shared::bucket::{DataBucket, Pushed};
 use jetsweep_shared::topology::{self, Tuning};
 use jetsweep_tests::sample_data;
+use jetsweep_worker::data::Loader;
 use sha2::{Digest, Sha256};
 
 use crate::support::{World, counted, job, timeless};
@@ -81,6 +82,36 @@ async fn a_content_that_is_not_whole_is_waited_for() {
     // Somebody pushes it again, as `jetsweep data push --force` does.
     assert_eq!(push(&world, "AAPL.csv", true).await, Pushed::Uploaded);
     assert_eq!(world.result(&of_bucket).await.failed, []);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_is_not_there_is_waited_for() {
+    let cache = tempfile::tempdir().unwrap();
+    let world = world(&cache).await;
+    let of_bucket = |shard, source: &str| {
+        let mut job = job(shard);
+        job.data.source = source.to_owned();
+        job
+    };
+    push(&world, "first/AAPL.csv", false).await;
+    let worker = world.worker();
+    let first = of_bucket(0, "store://first/{symbol}.csv");
+    world.submit(&first).await;
+    assert_eq!(world.result(&first).await.failed, []);
+
+    // The worker has opened the one that goes.
+    world.bus.jetstream.delete_stream(world.bus.names.data_stream()).await.unwrap();
+    let second = of_bucket(1, "store://second/{symbol}.csv");
+    world.submit(&second).await;
+    counted(&worker, "the job to be put off", |summary| summary.jobs_retried > 0).await;
+    let loader = Loader::new(cache.path().to_owned(), &world.config, Some(world.bus.clone()));
+    let error = loader.load(&second.data, &second.symbol).await.unwrap_err();
+    assert!(error.is_retryable() && error.to_string().contains("there is no bucket jetsweep-data"), "{error}");
+
+    world.ensure().await;
+    assert_eq!(push(&world, "second/AAPL.csv", false).await, Pushed::Uploaded);
+    assert_eq!(world.result(&second).await.failed, []);
     worker.stop().await;
 }
 

@@ -21,8 +21,8 @@ use tokio::io::AsyncWriteExt;
 /// What names a file that is not whole yet.
 const DRAFT: &str = ".part-";
 
-/// Age of a draft whose writer is dead for sure: no fetch takes so long.
-const DEAD_DRAFT: Duration = Duration::from_secs(24 * 3600);
+/// How long nobody has written to a draft whose writer is dead: a fetch ends after half a minute of silence.
+const DEAD_DRAFT: Duration = Duration::from_secs(5 * 60);
 
 /// Part of the limit after which the folder is looked through again, as others may write there too.
 const LOOK_AFTER: u64 = 16;
@@ -56,6 +56,11 @@ impl DiskCache {
     /// The cache in a folder, which is made when something is fetched.
     pub(super) fn new(folder: PathBuf, limit_bytes: u64) -> Self {
         Self { folder, limit_bytes, room: Mutex::default() }
+    }
+
+    /// Where it is.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Most bytes it keeps.
@@ -132,22 +137,25 @@ impl DiskCache {
         }
     }
 
-    /// Removes what must go. How many bytes are left.
+    /// Removes what must go. How many bytes are left, those of drafts among them.
     fn evict(&self, newest: &Path) -> io::Result<u64> {
         let mut files = Vec::new();
+        let mut drafts = 0;
         for entry in fs::read_dir(self.files())? {
             let entry = entry?;
             // Another worker may remove it meanwhile.
             let Ok(metadata) = entry.metadata() else { continue };
             let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-            let is_draft = entry.file_name().to_string_lossy().starts_with(DRAFT);
-            match is_draft {
-                true if used.elapsed().is_ok_and(|age| age > DEAD_DRAFT) => drop(fs::remove_file(entry.path())),
-                true => {}
-                false => files.push((used, metadata.len(), entry.path())),
+            if !entry.file_name().to_string_lossy().starts_with(DRAFT) {
+                files.push((used, metadata.len(), entry.path()));
+                continue;
+            }
+            let is_dead = used.elapsed().is_ok_and(|age| age > DEAD_DRAFT);
+            if !is_dead || fs::remove_file(entry.path()).is_err() {
+                drafts += metadata.len();
             }
         }
-        let mut total: u64 = files.iter().map(|(_, bytes, _)| bytes).sum();
+        let mut total = drafts + files.iter().map(|(_, bytes, _)| bytes).sum::<u64>();
         files.sort();
         let mut is_less = false;
         for (_, bytes, path) in files {
@@ -213,18 +221,18 @@ impl Draft {
 }
 
 /// What is read through it has a digest.
-pub(crate) struct Digesting<R> {
+pub(super) struct Digesting<R> {
     inner: R,
     digest: Sha256,
 }
 
 impl<R: Read> Digesting<R> {
-    pub(crate) fn new(inner: R) -> Self {
+    pub(super) fn new(inner: R) -> Self {
         Self { inner, digest: Sha256::new() }
     }
 
     /// The digest of everything, what nobody has read yet included.
-    pub(crate) fn finish(mut self) -> io::Result<String> {
+    pub(super) fn finish(mut self) -> io::Result<String> {
         io::copy(&mut self, &mut io::sink())?;
         Ok(hex(&self.digest.finalize()))
     }
@@ -317,13 +325,28 @@ mod tests {
         drop(draft);
         assert_eq!(fs::read_dir(cache.files()).unwrap().count(), 0);
 
-        // A killed worker leaves its draft, which is removed when it is old enough.
+        // A killed worker leaves its draft, which is removed when nobody has written to it for a while.
         let dead = cache.files().join(".part-dead");
         fs::write(&dead, b"abc").unwrap();
         keep(&cache, b"x").await;
         assert!(dead.exists());
-        File::open(&dead).unwrap().set_modified(SystemTime::now() - 2 * DEAD_DRAFT).unwrap();
+        File::open(&dead).unwrap().set_modified(SystemTime::now() - Duration::from_secs(10 * 60)).unwrap();
         keep(&cache, &[1; 50]).await;
         assert!(!dead.exists());
+    }
+
+    #[tokio::test]
+    async fn what_is_being_fetched_takes_room_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = DiskCache::new(folder.path().to_owned(), 300);
+        let old = keep(&cache, &[1; 100]).await;
+        age(&old, 100);
+        let mut draft = cache.draft().unwrap();
+        draft.write(&[2; 150]).await.unwrap();
+        draft.file.flush().await.unwrap();
+        let new = keep(&cache, &[3; 100]).await;
+        assert_eq!((old.path.exists(), new.path.exists()), (false, true));
+        let kept = cache.keep(draft.end().await.unwrap()).unwrap();
+        assert!(kept.path.exists() && new.path.exists());
     }
 }

@@ -9,11 +9,11 @@
 //! with another digest or length is no file, and a file on disk that is not what its name says is fetched again.
 
 mod disk;
-mod flights;
 mod urls;
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,8 +27,8 @@ use jetsweep_shared::config::Config;
 use jetsweep_shared::spec::{DataRef, Source, store_name_problem};
 
 use self::disk::{Digesting, DiskCache, Draft, Whole};
-use self::flights::Flights;
 use self::urls::{Urls, Version};
+use super::flights::Flights;
 use super::{DataError, blocking, largest_file, read_within};
 use crate::stats::WorkerStats;
 
@@ -70,6 +70,14 @@ impl Seen {
             At::Url(_, version) => version.bytes,
         }
     }
+
+    /// What the file of an address is noted under; `None` if nothing tells its versions apart, or its digest is known.
+    fn noted(&self, source: &str) -> Option<String> {
+        match &self.at {
+            At::Url(_, Version { tag: Some(_), .. }) => Some(format!("{source} {}", self.version)),
+            _ => None,
+        }
+    }
 }
 
 /// Where bars come from that are not below the data folder.
@@ -78,9 +86,12 @@ pub(crate) struct Remote {
     disk: DiskCache,
     urls: Urls,
     bus: Option<Bus>,
+    /// The data bucket, once it was opened.
+    bucket: Mutex<Option<DataBucket>>,
     seen: Mutex<HashMap<String, (Instant, Seen)>>,
-    looks: Flights<Seen>,
-    fetches: Flights<Kept>,
+    looks: Flights<String, Seen>,
+    /// By source, its version, and how much may be fetched.
+    fetches: Flights<(String, String, Most), Kept>,
     stats: Arc<WorkerStats>,
 }
 
@@ -91,6 +102,7 @@ impl Remote {
             disk: DiskCache::new(config.data_cache(), config.data.cache_bytes),
             urls: Urls::new(&config.data),
             bus,
+            bucket: Mutex::default(),
             seen: Mutex::default(),
             looks: Flights::default(),
             fetches: Flights::default(),
@@ -129,7 +141,7 @@ impl Remote {
                     return Err(refused(problem));
                 }
                 let bucket = self.bucket(source).await?;
-                let content = bucket.find(name).await.map_err(|error| unreadable(source, &error))?;
+                let content = bucket.find(name).await.map_err(|error| self.not_of_bucket(source, &error))?;
                 let content = content.ok_or_else(|| DataError::NotThere { source_path: source.to_owned() })?;
                 Ok(Seen { version: content.digest.clone(), at: At::Store(content) })
             }
@@ -137,7 +149,9 @@ impl Remote {
                 let url = self.urls.check(text)?;
                 let version = self.urls.look(&url).await?;
                 let bytes = version.bytes.map_or_else(|| "?".to_owned(), |bytes| bytes.to_string());
-                Ok(Seen { version: format!("{} {bytes}", version.tag), at: At::Url(url, version) })
+                // What nothing tells apart is another version at every look.
+                let tag = version.tag.clone().unwrap_or_else(|| format!("{:016x}", rand::random::<u64>()));
+                Ok(Seen { version: format!("{tag} {bytes}"), at: At::Url(url, version) })
             }
             Ok(Source::File(_)) => Err(refused("it is a path")),
             Err(_) => Err(refused("nothing is known of its scheme")),
@@ -149,8 +163,21 @@ impl Remote {
             let reason = "there is no connection to a NATS server that has it: set nats.url".to_owned();
             return Err(DataError::Refused { source_path: source.to_owned(), reason });
         };
+        if let Some(bucket) = lock(&self.bucket).clone() {
+            return Ok(bucket);
+        }
         let bucket = DataBucket::open(bus).await.map_err(|error| unreadable(source, &error))?;
-        bucket.ok_or_else(|| DataError::NotThere { source_path: source.to_owned() })
+        let nobody =
+            || format!("there is no bucket {}: `jetsweep data push` or a planner makes it", bus.names.data_bucket());
+        let bucket = bucket.ok_or_else(|| unreadable(source, &nobody()))?;
+        *lock(&self.bucket) = Some(bucket.clone());
+        Ok(bucket)
+    }
+
+    /// What the bucket could not do. It is opened again then: it may not be there any more.
+    fn not_of_bucket(&self, source: &str, error: &impl ToString) -> DataError {
+        *lock(&self.bucket) = None;
+        unreadable(source, error)
     }
 
     /// The bars of a source between the dates of `data`, that take at most `limit` bytes of memory: from disk, or fetched.
@@ -172,7 +199,8 @@ impl Remote {
                 return Ok(bars);
             }
         }
-        let reason = "what is fetched does not stay on disk as it is: look at the disk of data.cache_dir".to_owned();
+        let folder = self.disk.folder().display();
+        let reason = format!("what is fetched does not stay as it is in {folder} (data.cache_dir): look at its disk");
         Err(DataError::Unreadable { what: source.to_owned(), reason })
     }
 
@@ -187,14 +215,14 @@ impl Remote {
         data: &DataRef,
         limit: u64,
     ) -> Result<Kept, DataError> {
-        let address = format!("{source} {}", seen.version);
-        let (remote, at, named) = (Arc::clone(self), seen.at.clone(), address.clone());
-        let kept = blocking(move || Ok(remote.on_disk(&at, &named))).await?;
+        let (remote, looked_for, owned) = (Arc::clone(self), seen.clone(), source.to_owned());
+        let kept = blocking(move || Ok(remote.on_disk(&owned, &looked_for))).await?;
         if let Some(kept) = kept {
             return Ok(kept);
         }
         let most = Most { to_keep: self.disk.limit_bytes(), to_read: largest_file(data, limit), limit };
         most.check(source, seen.bytes().unwrap_or(0))?;
+        let flight = (source.to_owned(), seen.version.clone(), most);
         let (remote, seen, owned) = (Arc::clone(self), seen.clone(), source.to_owned());
         let fetch = || async move {
             let fetched = patiently(|| async {
@@ -207,21 +235,24 @@ impl Remote {
             }
             fetched
         };
-        self.fetches.join(format!("{address} {most:?}"), fetch).await
+        self.fetches.join(flight, fetch).await
     }
 
-    fn on_disk(&self, at: &At, address: &str) -> Option<Kept> {
-        match at {
+    /// Blocks.
+    fn on_disk(&self, source: &str, seen: &Seen) -> Option<Kept> {
+        match &seen.at {
             At::Store(content) => self.disk.find(&content.digest),
-            At::Url(..) => self.disk.find_version(address),
+            At::Url(..) => self.disk.find_version(&seen.noted(source)?),
         }
     }
 
     async fn fetch_now(self: &Arc<Self>, source: &str, seen: &Seen, most: Most) -> Result<Kept, DataError> {
-        let not_kept = |error: std::io::Error| unreadable("the folder data.cache_dir", &error);
+        let folder = self.disk.folder().display().to_string();
+        let not_kept = |error: io::Error| DataError::Unwritable { folder: folder.clone(), reason: error.to_string() };
         let mut pieces = self.pieces(source, seen).await?;
         let remote = Arc::clone(self);
-        let mut draft: Draft = blocking(move || remote.disk.draft().map_err(not_kept)).await?;
+        let draft = blocking(move || Ok(remote.disk.draft())).await?;
+        let mut draft: Draft = draft.map_err(not_kept)?;
         while let Some(piece) = pieces.try_next().await? {
             let bytes = draft.write(&piece).await.map_err(not_kept)?;
             most.check(source, bytes)?;
@@ -230,31 +261,35 @@ impl Remote {
         check(source, seen, &whole)?;
         self.stats.downloaded(whole.bytes);
         tracing::debug!(source, bytes = whole.bytes, digest = whole.digest, "fetched");
-        let (remote, seen, address) = (Arc::clone(self), seen.clone(), format!("{source} {}", seen.version));
-        blocking(move || {
-            let kept = remote.disk.keep(whole).map_err(not_kept)?;
-            if let At::Url(..) = seen.at {
-                remote.disk.note_version(&address, &kept).map_err(not_kept)?;
-            }
-            Ok(kept)
-        })
-        .await
+        let (remote, noted) = (Arc::clone(self), seen.noted(source));
+        let kept = blocking(move || Ok(remote.keep(whole, noted))).await?;
+        kept.map_err(not_kept)
+    }
+
+    /// Keeps a file, and notes under what address and version it was found, if that is of use. Blocks.
+    fn keep(&self, whole: Whole, noted: Option<String>) -> io::Result<Kept> {
+        let kept = self.disk.keep(whole)?;
+        if let Some(address) = noted {
+            self.disk.note_version(&address, &kept)?;
+        }
+        Ok(kept)
     }
 
     /// The content, as it comes.
     async fn pieces(
-        &self,
+        self: &Arc<Self>,
         source: &str,
         seen: &Seen,
     ) -> Result<BoxStream<'static, Result<Bytes, DataError>>, DataError> {
         match &seen.at {
             At::Store(content) => {
                 let (bucket, source) = (self.bucket(source).await?, source.to_owned());
-                Ok(bucket.read(content).map_err(move |error| unreadable(&source, &error)).boxed())
+                let remote = Arc::clone(self);
+                Ok(bucket.read(content).map_err(move |error| remote.not_of_bucket(&source, &error)).boxed())
             }
             At::Url(url, version) => {
                 let (found, pieces) = self.urls.get(url).await?;
-                if found != *version {
+                if found.differs(version) {
                     return Err(unreadable(source, &"it changed between two requests"));
                 }
                 Ok(pieces.boxed())
@@ -263,9 +298,13 @@ impl Remote {
     }
 
     fn seen(&self) -> MutexGuard<'_, HashMap<String, (Instant, Seen)>> {
-        // Nothing under the lock leaves the map half-changed.
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.seen)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing under these locks leaves a half-made change.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether what was fetched is what was promised.
@@ -284,7 +323,7 @@ fn check(source: &str, seen: &Seen, whole: &Whole) -> Result<(), DataError> {
 }
 
 /// Most bytes a file may have.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Most {
     /// For the disk cache.
     to_keep: u64,
@@ -313,10 +352,10 @@ impl Kept {
     /// # Errors
     /// As [`load`](super::load); `source` is what errors call it.
     pub(crate) fn read(&self, source: &str, data: &DataRef, limit: u64) -> Result<Option<Bars>, DataError> {
-        let cannot_read = |error: std::io::Error| unreadable(&self.path.display().to_string(), &error);
+        let cannot_read = |error: io::Error| unreadable(&self.path.display().to_string(), &error);
         let file = match File::open(&self.path) {
             Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(cannot_read(error)),
         };
         let bytes = file.metadata().map_err(cannot_read)?.len();
@@ -329,7 +368,7 @@ impl Kept {
         }
         tracing::warn!(path = %self.path.display(), found, "a file of the data cache is damaged, and is fetched again");
         match std::fs::remove_file(&self.path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(cannot_read(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(cannot_read(error)),
             _ => Ok(None),
         }
     }
