@@ -4,6 +4,7 @@ pub mod bucket;
 pub mod bus;
 pub mod config;
 pub mod events;
+pub mod hex;
 pub mod ids;
 pub mod monitor;
 pub mod plan;

@@ -232,6 +232,39 @@ async fn what_is_broken_in_the_bucket_is_found_and_can_be_repaired() {
 }
 
 #[tokio::test]
+async fn an_entry_that_nobody_can_read_stops_nothing_but_tidying_up_and_can_be_taken_away() {
+    let cluster = Cluster::new(&[]).await;
+    let file = sample_data().join("SPY.csv");
+    data(&cluster, &["push", text(&file)]).await;
+    let context = jetstream::new(cluster.server.connect().await);
+    let junk = "$O.jetsweep-data.M.junk!";
+    for subject in [junk, "$O.jetsweep-data.M.QkFELmNzdg=="] {
+        context.publish(subject, "junk".into()).await.unwrap().await.unwrap();
+    }
+    let listed = data(&cluster, &["ls"]).await;
+    let names: Vec<&str> = listed.as_array().unwrap().iter().map(|name| name["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["SPY.csv", junk, "BAD.csv"]);
+    assert!(listed[2]["unreadable"].as_str().unwrap().contains("none of an object"), "{listed}");
+    assert_eq!(listed[0].get("unreadable"), None);
+    let shown = cluster.jetsweep(&["data", "ls"]).done().await.with_code(0).stdout;
+    assert!(shown.contains("unreadable: BAD.csv: ") && shown.contains("jetsweep data rm 'BAD.csv'"), "{shown}");
+    let quiet = cluster.jetsweep(&["data", "ls", "--output", "quiet"]).done().await.with_code(0).stdout;
+    assert_eq!(quiet, "SPY.csv\n");
+
+    let checked = cluster.jetsweep(&["data", "check", "--output", "json"]).done().await.with_code(1).stdout;
+    let checked: Value = serde_json::from_str(&checked).unwrap();
+    assert_eq!((&checked["checked"], &checked["broken"][1]["names"][0]), (&1.into(), &"BAD.csv".into()));
+    let told = cluster.jetsweep(&["data", "gc"]).done().await.with_code(1).stderr;
+    assert!(told.contains("jetsweep data rm '"), "{told}");
+    data(&cluster, &["rm", "BAD.csv", junk]).await;
+    assert_eq!(data(&cluster, &["gc"]).await, serde_json::json!({"contents": 0, "remains": 0, "freed_bytes": 0}));
+    cluster.jetsweep(&["data", "check"]).done().await.with_code(0);
+    let content = format!("sha256/{}", digest(&file));
+    let told = cluster.jetsweep(&["data", "rm", &content]).done().await.refused();
+    assert!(told.contains("is a content, not a name") && told.contains("data gc"), "{told}");
+}
+
+#[tokio::test]
 async fn commands_read_the_bucket_where_there_is_one() {
     let cluster = Cluster::new(&[]).await;
     let spec = example("quickstart.toml");

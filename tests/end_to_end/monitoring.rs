@@ -137,6 +137,11 @@ async fn metrics_count_what_was_done_and_dashboards_and_alerts_name_no_others() 
     assert!(value("jetsweep_consolidator_database_bytes") > 100_000.0);
     assert!(value("jetsweep_worker_cache_lookups_total{result=\"miss\"}") == 9.0);
 
+    // The data bucket is a stream as well, and has no limit that it could come near.
+    assert_eq!(value("jetsweep_stream_bytes{stream=\"OBJ_jetsweep-data\"}"), 0.0);
+    assert!(value("jetsweep_stream_limit_bytes{stream=\"JETSWEEP_RESULTS\"}") > 0.0);
+    assert!(!all.contains("jetsweep_stream_limit_bytes{stream=\"OBJ_jetsweep-data\"}"), "{all}");
+
     // Samples, and families such as histograms.
     let name = |line: &'_ str| line.strip_prefix("# TYPE ").unwrap_or(line).split(['{', ' ']).next().map(str::to_owned);
     let known: BTreeSet<String> = all.lines().filter_map(name).collect();
@@ -146,6 +151,31 @@ async fn metrics_count_what_was_done_and_dashboards_and_alerts_name_no_others() 
         let unknown: Vec<_> = named.iter().filter(|name| !known.contains(*name)).collect();
         assert!(!named.is_empty() && unknown.is_empty(), "{file} names metrics that no service has: {unknown:?}");
     }
+}
+
+#[tokio::test]
+async fn the_doctor_looks_at_the_cache_of_bars_and_knows_streams_without_a_limit() {
+    let cluster = Cluster::start().await;
+    let findings = async |cache: &std::path::Path| {
+        let doctor = cluster.jetsweep(&["doctor", "--output", "json"]).env("JETSWEEP_DATA__CACHE_DIR", cache);
+        doctor.done().await.json()
+    };
+    let of = |findings: &Value, check: &str| {
+        let found = findings.as_array().unwrap().iter().find(|finding| finding["check"] == check);
+        let found = found.unwrap_or_else(|| panic!("no {check} in {findings}"));
+        (found["verdict"].as_str().unwrap().to_owned(), found["found"].as_str().unwrap().to_owned())
+    };
+    let found = findings(&cluster.state.path().join("bars")).await;
+    let (verdict, told) = of(&found, "OBJ_jetsweep-data");
+    assert_eq!((verdict.as_str(), told.as_str()), ("good", "0 messages, 0 B; it has no limit"));
+    assert!(of(&found, "JETSWEEP_RESULTS").1.ends_with("0% of its limit"), "{found}");
+    assert!(of(&found, "cache").1.contains("bars"), "{found}");
+
+    let file = cluster.state.path().join("file");
+    std::fs::write(&file, "no folder").unwrap();
+    let (verdict, told) = of(&findings(&file).await, "cache");
+    assert_eq!(verdict, "warning");
+    assert!(told.contains("cannot be written to"), "{told}");
 }
 
 #[test]

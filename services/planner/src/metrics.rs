@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::PullConsumer;
+use async_nats::jetstream::context::GetStreamErrorKind;
 use jetsweep_shared::bus::Bus;
 use jetsweep_shared::ids::Priority;
 use jetsweep_shared::monitor::{Counter, Monitor, Numbers};
@@ -148,14 +150,24 @@ async fn look(bus: &Bus) -> Result<Seen, String> {
         names.results_stream(),
         names.dead_stream(),
         names.batches_stream(),
+        names.data_stream(),
     ];
     for name in streams {
-        let found = bus.jetstream.get_stream(&name).await;
-        let found = found.map_err(|error| format!("stream {name} cannot be looked at: {error}"))?;
+        let found = match bus.jetstream.get_stream(&name).await {
+            Ok(found) => found,
+            // An operator may do without the data bucket.
+            Err(error) if name == names.data_stream() && is_missing(&error.kind()) => continue,
+            Err(error) => return Err(format!("stream {name} cannot be looked at: {error}")),
+        };
         let info = found.cached_info();
         let (messages, bytes) = (info.state.messages, info.state.bytes);
-        let stream = Stream { messages, bytes, most_bytes: u64::try_from(info.config.max_bytes).ok() };
+        let most_bytes = u64::try_from(info.config.max_bytes).ok().filter(|most| *most > 0);
+        let stream = Stream { messages, bytes, most_bytes };
         seen.streams.insert(name, stream);
     }
     Ok(seen)
+}
+
+fn is_missing(error: &GetStreamErrorKind) -> bool {
+    matches!(error, GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }

@@ -11,33 +11,29 @@
 //!
 //! Reading needs two requests that change nothing, and no consumer: see the worker in `nats/roles.conf`.
 
+mod check;
+mod entry;
 mod tidy;
 mod write;
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use async_nats::jetstream::context::GetStreamErrorKind;
-use async_nats::jetstream::object_store::ObjectInfo;
-use async_nats::jetstream::stream::{DirectGetErrorKind, LastRawMessageErrorKind, Stream};
+use async_nats::jetstream::stream::{DirectGetErrorKind, Stream};
 use async_nats::jetstream::{Context, ErrorCode};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE;
 use bytes::Bytes;
-use futures::StreamExt;
 use jiff::Timestamp;
 
 use crate::bus::Bus;
 
+pub use check::Checked;
+pub use entry::Unreadable;
 pub use tidy::Freed;
 pub use write::Pushed;
 
 /// What the names of contents begin with.
 const CONTENTS: &str = "sha256/";
-
-/// What an object's digest begins with, in its entry.
-const DIGEST_PREFIX: &str = "SHA-256=";
 
 /// Longest wait for the next of the entries that are there.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -61,6 +57,20 @@ pub enum BucketError {
         /// The client's words.
         reason: String,
     },
+    /// An entry says nothing of use: it is none, or says too little, or leads elsewhere.
+    #[error(
+        "failed to read {what} in the data bucket: {reason}; push its file again, or take it away with `jetsweep data rm \
+         '{what}'`"
+    )]
+    Unreadable {
+        /// The object.
+        what: String,
+        /// What is wrong with its entry.
+        reason: String,
+    },
+    /// Contents are not taken away by name.
+    #[error("{0} is a content, not a name")]
+    IsContent(String),
     /// What is stored is not whole.
     #[error("{what} in the data bucket is broken: {reason}; push the file again with --force")]
     Broken {
@@ -78,6 +88,8 @@ pub struct Content {
     pub digest: String,
     /// How many there are.
     pub bytes: u64,
+    /// The object it is.
+    name: String,
     /// What its chunks are called.
     nuid: String,
     chunks: usize,
@@ -95,12 +107,14 @@ pub struct Named {
 }
 
 /// All that the bucket holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Listing {
     /// Names, in their order.
     pub names: Vec<Named>,
     /// Contents, whether named or not.
     pub contents: Vec<Content>,
+    /// What is there beside them and says nothing of use.
+    pub unreadable: Vec<Unreadable>,
 }
 
 /// The bucket of one namespace.
@@ -110,16 +124,6 @@ pub struct DataBucket {
     stream: Stream,
     name: String,
     max_payload: usize,
-}
-
-/// An object's entry as it is stored.
-#[derive(Debug, Clone)]
-struct Entry {
-    info: ObjectInfo,
-    /// Its place in the stream.
-    sequence: u64,
-    /// By the server's clock.
-    stored_at: Timestamp,
 }
 
 impl DataBucket {
@@ -138,7 +142,7 @@ impl DataBucket {
                 GetStreamErrorKind::JetStream(refusal) if refusal.error_code() == ErrorCode::STREAM_NOT_FOUND => {
                     Ok(None)
                 }
-                _ => Err(BucketError::Read { what: name, reason: error.to_string() }),
+                _ => Err(cannot_read(&name, error)),
             },
         }
     }
@@ -146,12 +150,13 @@ impl DataBucket {
     /// What a name stands for now; `None` if there is no such name.
     ///
     /// # Errors
-    /// When the server does not say, and [`BucketError::Broken`] for a name that leads nowhere.
+    /// When the server does not say, [`BucketError::Broken`] for a name that leads nowhere, and
+    /// [`BucketError::Unreadable`] for one that says nothing of use.
     pub async fn find(&self, name: &str) -> Result<Option<Content>, BucketError> {
         let Some(entry) = self.live_entry(name).await? else { return Ok(None) };
-        let Some(target) = link_of(&entry.info) else { return content_of(&entry.info).map(Some) };
+        let Some(target) = self.link_of(&entry)? else { return Ok(Some(entry.content()?)) };
         match self.live_entry(target).await? {
-            Some(content) => content_of(&content.info).map(Some),
+            Some(content) => Ok(Some(content.content()?)),
             None => Err(broken(name, &format!("its content, {target}, is gone"))),
         }
     }
@@ -169,16 +174,15 @@ impl DataBucket {
             if done == content.chunks {
                 return Ok(None);
             }
-            let what = content_name(&content.digest);
             match stream.direct_get_next_for_subject(subject.as_str(), Some(sequence)).await {
                 Ok(chunk) => {
                     let next = (stream, subject, content, chunk.sequence + 1, done + 1);
                     Ok(Some((chunk.payload, next)))
                 }
                 Err(error) if error.kind() == DirectGetErrorKind::NotFound => {
-                    Err(broken(&what, &format!("{done} of {} pieces are there", content.chunks)))
+                    Err(broken(&content.name, &format!("{done} of {} pieces are there", content.chunks)))
                 }
-                Err(error) => Err(BucketError::Read { what, reason: error.to_string() }),
+                Err(error) => Err(cannot_read(&content.name, error)),
             }
         })
     }
@@ -188,82 +192,40 @@ impl DataBucket {
     /// # Errors
     /// When the server does not say.
     pub async fn list(&self) -> Result<Listing, BucketError> {
-        let entries = self.entries().await?;
-        let live = || entries.iter().filter(|entry| !entry.info.deleted);
-        let by_name: HashMap<&str, Content> =
-            live().filter_map(|entry| Some((entry.info.name.as_str(), content_of(&entry.info).ok()?))).collect();
-        let named = live().filter(|entry| !is_content(&entry.info.name)).map(|entry| Named {
-            name: entry.info.name.clone(),
-            content: by_name.get(link_of(&entry.info).unwrap_or(&entry.info.name)).cloned(),
-            pushed_at: entry.stored_at,
-        });
-        let mut names: Vec<Named> = named.collect();
-        names.sort_by(|a, b| a.name.cmp(&b.name));
-        let mut contents: Vec<Content> = by_name.into_values().collect();
-        contents.sort_by(|a, b| a.digest.cmp(&b.digest));
-        Ok(Listing { names, contents })
-    }
-
-    fn entry_of(&self, name: &str) -> String {
-        format!("$O.{}.M.{}", self.name, URL_SAFE.encode(name))
+        let (mut plain, mut links) = (HashMap::new(), Vec::new());
+        let mut listing = Listing::default();
+        for found in self.entries().await? {
+            let sorted = found.and_then(|entry| {
+                if entry.info.deleted {
+                    return Ok(());
+                }
+                let name = entry.info.name.clone();
+                match self.link_of(&entry)? {
+                    Some(target) => links.push((name, target.to_owned(), entry.stored_at)),
+                    None => drop(plain.insert(name, (entry.content()?, entry.stored_at))),
+                }
+                Ok(())
+            });
+            listing.unreadable.extend(sorted.err());
+        }
+        for (name, target, pushed_at) in links {
+            let content = plain.get(&target).map(|(content, _)| content.clone());
+            listing.names.push(Named { name, content, pushed_at });
+        }
+        for (name, (content, pushed_at)) in plain {
+            if !is_content(&name) {
+                listing.names.push(Named { name, content: Some(content.clone()), pushed_at });
+            }
+            listing.contents.push(content);
+        }
+        listing.names.sort_by(|a, b| a.name.cmp(&b.name));
+        listing.contents.sort_by(|a, b| a.digest.cmp(&b.digest));
+        listing.unreadable.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(listing)
     }
 
     fn chunks_of(&self, nuid: &str) -> String {
         format!("$O.{}.C.{nuid}", self.name)
-    }
-
-    /// An object's entry, asked of the stream's leader: a replica may lag behind.
-    async fn entry(&self, name: &str) -> Result<Option<Entry>, BucketError> {
-        match self.stream.get_last_raw_message_by_subject(&self.entry_of(name)).await {
-            Ok(message) => {
-                let nanos = message.time.unix_timestamp_nanos();
-                Ok(Some(Entry::read(name, message.sequence, nanos, &message.payload)?))
-            }
-            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
-            Err(error) => Err(BucketError::Read { what: name.to_owned(), reason: error.to_string() }),
-        }
-    }
-
-    /// The entry of an object that is not deleted.
-    async fn live_entry(&self, name: &str) -> Result<Option<Entry>, BucketError> {
-        Ok(self.entry(name).await?.filter(|entry| !entry.info.deleted))
-    }
-
-    /// Every entry, those of deleted objects among them.
-    async fn entries(&self) -> Result<Vec<Entry>, BucketError> {
-        const WHAT: &str = "the entries";
-        let failed = |reason: String| BucketError::Read { what: WHAT.to_owned(), reason };
-        let config = pull::OrderedConfig {
-            filter_subject: format!("$O.{}.M.>", self.name),
-            deliver_policy: DeliverPolicy::LastPerSubject,
-            ..Default::default()
-        };
-        let consumer = self.stream.create_consumer(config).await.map_err(|error| failed(error.to_string()))?;
-        let mut left = consumer.cached_info().num_pending;
-        let mut messages = consumer.messages().await.map_err(|error| failed(error.to_string()))?;
-        let mut entries = Vec::new();
-        while left > 0 {
-            let Ok(Some(message)) = tokio::time::timeout(SILENCE, messages.next()).await else {
-                return Err(failed(format!("the server fell silent after {} of them", entries.len())));
-            };
-            let message = message.map_err(|error| failed(error.to_string()))?;
-            let info = message.info().map_err(|error| failed(error.to_string()))?;
-            left = info.pending;
-            entries.push(Entry::read(
-                WHAT,
-                info.stream_sequence,
-                info.published.unix_timestamp_nanos(),
-                &message.payload,
-            )?);
-        }
-        Ok(entries)
-    }
-}
-
-impl Entry {
-    fn read(name: &str, sequence: u64, nanos: i128, payload: &[u8]) -> Result<Self, BucketError> {
-        let info = serde_json::from_slice(payload).map_err(|error| broken(name, &error.to_string()))?;
-        Ok(Self { info, sequence, stored_at: Timestamp::from_nanosecond(nanos).unwrap_or_default() })
     }
 }
 
@@ -277,22 +239,10 @@ pub fn is_content(name: &str) -> bool {
     name.starts_with(CONTENTS)
 }
 
-/// The object that a link stands for.
-fn link_of(info: &ObjectInfo) -> Option<&str> {
-    info.options.as_ref()?.link.as_ref()?.name.as_deref()
-}
-
-fn content_of(info: &ObjectInfo) -> Result<Content, BucketError> {
-    let digest = info.digest.as_deref().and_then(|digest| digest.strip_prefix(DIGEST_PREFIX));
-    let digest = digest.and_then(|digest| URL_SAFE.decode(digest).ok());
-    let digest = digest.ok_or_else(|| broken(&info.name, "its entry has no digest"))?;
-    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    if is_content(&info.name) && info.name != content_name(&digest) {
-        return Err(broken(&info.name, &format!("its entry says that its digest is {digest}")));
-    }
-    Ok(Content { digest, bytes: info.size as u64, nuid: info.nuid.clone(), chunks: info.chunks })
-}
-
 fn broken(what: &str, reason: &str) -> BucketError {
     BucketError::Broken { what: what.to_owned(), reason: reason.to_owned() }
+}
+
+fn cannot_read(what: &str, error: impl ToString) -> BucketError {
+    BucketError::Read { what: what.to_owned(), reason: error.to_string() }
 }

@@ -52,6 +52,7 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::hex;
 use crate::ids::Symbol;
 
 pub use document::{MAX_SPEC_BYTES, SpecDocument, SpecError, read, read_file};
@@ -121,7 +122,7 @@ impl ResolvedSpec {
     /// axes in the order of the template's parameters, each number in the fewest digits that read back as the same
     /// `f64`. A spec that went through JSON has the same digest.
     pub fn digest(&self) -> String {
-        Sha256::digest(self.canonical_json()).iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(Sha256::digest(self.canonical_json()))
     }
 
     fn canonical_json(&self) -> Vec<u8> {

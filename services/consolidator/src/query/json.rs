@@ -144,7 +144,7 @@ fn text(text: &str, json: bool) -> Value {
 }
 
 fn hexadecimal(bytes: &[u8]) -> Value {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
+    jetsweep_shared::hex::encode(bytes).into()
 }
 
 fn date(days: i32) -> Value {

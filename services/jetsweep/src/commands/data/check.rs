@@ -2,11 +2,9 @@
 
 use std::io::{self, Write};
 
-use bytes::Bytes;
-use futures::{FutureExt, StreamExt, TryStreamExt, future};
-use jetsweep_shared::bucket::{BucketError, Content, DataBucket};
+use futures::{FutureExt, StreamExt};
+use jetsweep_shared::bucket::{BucketError, Checked, Content, Unreadable};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use crate::app::App;
 use crate::commands::Answer;
@@ -24,52 +22,55 @@ pub(super) async fn execute(app: &App) -> Answer {
     let bucket = super::open(app, DOING).await?;
     let listing = bucket.list().await.or_broken(|| DOING)?;
     let mut checks = futures::stream::iter(&listing.contents)
-        .map(|content| digest(&bucket, content).map(move |found| (content, found)))
+        .map(|content| bucket.check(content).map(move |found| (content, found)))
         .buffered(AT_ONCE);
-    let mut report = Checked { checked: 0, checked_bytes: 0, broken: Vec::new() };
+    let names_of = |content: Option<&Content>| {
+        let names = listing.names.iter().filter(|named| named.content.as_ref() == content);
+        names.map(|named| named.name.clone()).collect::<Vec<_>>()
+    };
+    let mut report = Everything::default();
+    let mut lost = names_of(None);
     while let Some((content, found)) = checks.next().await {
+        let found = found.or_broken(|| DOING)?;
+        if found == Checked::Gone {
+            lost.extend(names_of(Some(content)));
+            continue;
+        }
         report.checked += 1;
         report.checked_bytes += content.bytes;
-        let reason = match found {
-            Ok(found) if found == content.digest => continue,
-            Ok(found) => format!("what is stored has digest {found}"),
-            Err(BucketError::Broken { reason, .. }) => reason,
+        if let Checked::Broken(reason) = found {
+            let names = names_of(Some(content));
+            report.broken.push(Broken { digest: Some(content.digest.clone()), names, reason });
+        }
+    }
+    for name in lost {
+        let reason = match bucket.find(&name).await {
+            // Taken away or pushed since.
+            Ok(_) => continue,
+            Err(BucketError::Broken { reason, .. } | BucketError::Unreadable { reason, .. }) => reason,
             Err(error) => return Err(Failure::broken(DOING, error)),
         };
-        let names = listing.names.iter().filter(|named| named.content.as_ref() == Some(content));
-        let names = names.map(|named| named.name.clone()).collect();
-        report.broken.push(Broken { digest: Some(content.digest.clone()), names, reason });
+        report.broken.push(Broken { digest: None, names: vec![name], reason });
     }
-    for named in listing.names.iter().filter(|named| named.content.is_none()) {
-        let reason = "its content is gone".to_owned();
-        report.broken.push(Broken { digest: None, names: vec![named.name.clone()], reason });
+    for Unreadable { name, reason, .. } in listing.unreadable {
+        report.broken.push(Broken { digest: None, names: vec![name], reason });
     }
     Ok(Box::new(report))
 }
 
-/// The digest of what is stored.
-async fn digest(bucket: &DataBucket, content: &Content) -> Result<String, BucketError> {
-    let add = |mut digest: Sha256, piece: Bytes| {
-        digest.update(&piece);
-        future::ready(Ok(digest))
-    };
-    let digest = bucket.read(content).try_fold(Sha256::new(), add).await?;
-    Ok(super::hex(&digest.finalize()))
-}
-
 /// What was checked, and what is broken.
-#[derive(Serialize)]
-struct Checked {
+#[derive(Default, Serialize)]
+struct Everything {
     /// Contents.
     checked: u64,
     checked_bytes: u64,
     broken: Vec<Broken>,
 }
 
-/// A content that is not what its digest says.
+/// A content that is not what its digest says, or a name that leads to none.
 #[derive(Serialize)]
 struct Broken {
-    /// Absent when the content is gone.
+    /// Absent when there is no content.
     #[serde(skip_serializing_if = "Option::is_none")]
     digest: Option<String>,
     /// Names that refer to it.
@@ -77,7 +78,7 @@ struct Broken {
     reason: String,
 }
 
-impl Report for Checked {
+impl Report for Everything {
     fn human(&self, out: &mut dyn Write, look: Look) -> io::Result<()> {
         for Broken { digest, names, reason } in &self.broken {
             let what = match (names.is_empty(), digest) {
@@ -89,7 +90,11 @@ impl Report for Checked {
         let checked = format!("{} checked, {}", counted(self.checked, "content"), number::bytes(self.checked_bytes));
         match self.broken.is_empty() {
             true => writeln!(out, "{checked}: {}", look.green("all as their digests say")),
-            false => writeln!(out, "{checked}: {} broken; push those files again with --force", self.broken.len()),
+            false => writeln!(
+                out,
+                "{checked}: {} broken; push those files again with --force, or take the names away: jetsweep data rm",
+                self.broken.len()
+            ),
         }
     }
 

@@ -6,7 +6,7 @@ mod push;
 use std::io::{self, Write};
 use std::time::Duration;
 
-use jetsweep_shared::bucket::{DataBucket, Freed, is_content};
+use jetsweep_shared::bucket::{BucketError, DataBucket, Freed};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -42,20 +42,26 @@ async fn open(app: &App, doing: &str) -> Result<DataBucket, Failure> {
 async fn list(prefix: &str, app: &App) -> Answer {
     const DOING: &str = "list the data bucket";
     let listing = open(app, DOING).await?.list().await.or_broken(|| DOING)?;
-    let names = listing.names.into_iter().filter(|named| named.name.starts_with(prefix));
-    let names = names.map(|named| Name {
+    let names = listing.names.into_iter().map(|named| Name {
         name: named.name,
         bytes: named.content.as_ref().map(|content| content.bytes),
         digest: named.content.map(|content| content.digest),
         pushed_at: named.pushed_at,
+        unreadable: None,
     });
-    Ok(Box::new(Names(names.collect())))
+    let unreadable = listing.unreadable.into_iter().map(|found| Name {
+        name: found.name,
+        bytes: None,
+        digest: None,
+        pushed_at: found.stored_at,
+        unreadable: Some(found.reason),
+    });
+    Ok(Box::new(Names(names.chain(unreadable).filter(|name| name.name.starts_with(prefix)).collect())))
 }
 
 async fn tidy(older_than: Duration, app: &App) -> Answer {
     const DOING: &str = "tidy up the data bucket";
-    let Freed { contents, remains, bytes } = open(app, DOING).await?.tidy(older_than).await.or_broken(|| DOING)?;
-    Ok(Box::new(Tidied { contents, remains, freed_bytes: bytes }))
+    Ok(Box::new(open(app, DOING).await?.tidy(older_than).await.or_broken(|| DOING)?))
 }
 
 async fn remove(names: Vec<String>, app: &App) -> Answer {
@@ -63,13 +69,13 @@ async fn remove(names: Vec<String>, app: &App) -> Answer {
     let bucket = open(app, DOING).await?;
     let (mut removed, mut missing) = (Vec::new(), Vec::new());
     for name in names {
-        if is_content(&name) {
-            let cause = format!("{name} is a content, not a name");
-            return Err(Failure::bad_input(DOING, cause).hint("`jetsweep data gc` removes what no name refers to"));
-        }
-        match bucket.remove(&name).await.or_broken(|| DOING)? {
-            true => removed.push(name),
-            false => missing.push(name),
+        match bucket.remove(&name).await {
+            Ok(true) => removed.push(name),
+            Ok(false) => missing.push(name),
+            Err(error @ BucketError::IsContent(_)) => {
+                return Err(Failure::bad_input(DOING, error).hint("`jetsweep data gc` removes what no name refers to"));
+            }
+            Err(error) => return Err(Failure::broken(DOING, error)),
         }
     }
     if !missing.is_empty() {
@@ -79,12 +85,7 @@ async fn remove(names: Vec<String>, app: &App) -> Answer {
     Ok(Box::new(Removed { removed }))
 }
 
-/// A digest in hexadecimal.
-fn hex(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The names in the bucket.
+/// The names in the bucket, then what is no name.
 struct Names(Vec<Name>);
 
 #[derive(Serialize)]
@@ -94,6 +95,9 @@ struct Name {
     bytes: Option<u64>,
     digest: Option<String>,
     pushed_at: Timestamp,
+    /// Why its entry is of no use, if so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unreadable: Option<String>,
 }
 
 impl Report for Names {
@@ -104,11 +108,23 @@ impl Report for Names {
         let columns = [("name", Align::Left), ("size", Align::Right), ("digest", Align::Left), ("pushed", Align::Left)];
         let mut table = Table::new(look, columns);
         for name in &self.0 {
-            let digest = name.digest.as_ref().map_or("gone", |digest| &digest[..SHOWN_DIGEST.min(digest.len())]);
+            let digest = match (&name.digest, &name.unreadable) {
+                (Some(digest), _) => &digest[..SHOWN_DIGEST.min(digest.len())],
+                (None, Some(_)) => "unreadable",
+                (None, None) => "gone",
+            };
             let size = name.bytes.map_or("-".to_owned(), bytes);
             table.row([name.name.as_str(), &size, digest, &format!("{:.0}", name.pushed_at)]);
         }
-        writeln!(out, "{table}")
+        writeln!(out, "{table}")?;
+        self.0.iter().try_for_each(|Name { name, unreadable, .. }| match unreadable {
+            Some(reason) => writeln!(
+                out,
+                "{}: {name}: {reason}; push its file again, or take it away: jetsweep data rm '{name}'",
+                look.red("unreadable")
+            ),
+            None => Ok(()),
+        })
     }
 
     fn json(&self, out: &mut dyn Write) -> io::Result<()> {
@@ -117,24 +133,16 @@ impl Report for Names {
     }
 
     fn quiet(&self, out: &mut dyn Write) -> io::Result<()> {
-        self.0.iter().try_for_each(|name| writeln!(out, "{}", name.name))
+        let readable = self.0.iter().filter(|name| name.unreadable.is_none());
+        readable.map(|name| &name.name).try_for_each(|name| writeln!(out, "{name}"))
     }
 }
 
-/// What is gone that nobody referred to.
-#[derive(Serialize)]
-struct Tidied {
-    contents: u64,
-    /// Uploads that were never finished.
-    remains: u64,
-    freed_bytes: u64,
-}
-
-impl Report for Tidied {
+impl Report for Freed {
     fn human(&self, out: &mut dyn Write, _look: Look) -> io::Result<()> {
         let contents = counted(self.contents, "content");
         let remains = counted(self.remains, "unfinished upload");
-        writeln!(out, "{contents} and {remains} removed, {} freed", bytes(self.freed_bytes))
+        writeln!(out, "{contents} and {remains} removed, {} freed", bytes(self.bytes))
     }
 
     fn json(&self, out: &mut dyn Write) -> io::Result<()> {
@@ -143,7 +151,7 @@ impl Report for Tidied {
     }
 
     fn quiet(&self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "{}", self.freed_bytes)
+        writeln!(out, "{}", self.bytes)
     }
 }
 

@@ -9,6 +9,7 @@ use futures::{StreamExt, TryStreamExt};
 use jetsweep_engine::bars::Bars;
 use jetsweep_engine::problem::Problem;
 use jetsweep_shared::bucket::{DataBucket, Pushed, is_content};
+use jetsweep_shared::hex;
 use jetsweep_shared::spec::{STORE_SCHEME, store_name_problem};
 use jetsweep_shared::topology::{self, Tuning};
 use serde::Serialize;
@@ -154,33 +155,18 @@ fn check(path: &Path) -> Result<String, String> {
     let shown = path.display().to_string();
     let content = std::fs::read(path).map_err(|error| format!("{shown}: {error}"))?;
     Bars::read_csv(content.as_slice(), &shown).map_err(|error| error.to_string())?;
-    Ok(super::hex(&Sha256::digest(&content)))
+    Ok(hex::encode(Sha256::digest(&content)))
 }
 
 async fn push(bucket: &DataBucket, checked: CheckedFile, force: bool) -> Result<PushedFile, Failure> {
     let CheckedFile { file: File { name, path }, digest } = checked;
     let doing = || format!("push {}", path.display());
     let content = Bytes::from(tokio::fs::read(&path).await.or_broken(doing)?);
-    if super::hex(&Sha256::digest(&content)) != digest {
+    if hex::encode(Sha256::digest(&content)) != digest {
         return Err(Failure::broken(doing(), anyhow::anyhow!("it changed while it was pushed: push it again")));
     }
-    let pushed = bucket.push(&name, &digest, &content, force).await.or_broken(doing)?;
-    let how = match pushed {
-        Pushed::Uploaded => How::Uploaded,
-        Pushed::Named => How::Named,
-        Pushed::Unchanged => How::Unchanged,
-    };
+    let how = bucket.push(&name, &digest, &content, force).await.or_broken(doing)?;
     Ok(PushedFile { name, bytes: content.len() as u64, digest, how })
-}
-
-/// What became of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum How {
-    Uploaded,
-    /// Its content was there, under another name or none.
-    Named,
-    Unchanged,
 }
 
 #[derive(Serialize)]
@@ -188,7 +174,7 @@ struct PushedFile {
     name: String,
     bytes: u64,
     digest: String,
-    how: How,
+    how: Pushed,
 }
 
 /// Files that are in the bucket now.
@@ -199,16 +185,16 @@ struct PushedFiles {
 
 impl Report for PushedFiles {
     fn human(&self, out: &mut dyn Write, look: Look) -> io::Result<()> {
-        let count = |how: How| self.files.iter().filter(|file| file.how == how).count();
-        let uploaded = self.files.iter().filter(|file| file.how == How::Uploaded).map(|file| file.bytes).sum();
+        let count = |how: Pushed| self.files.iter().filter(|file| file.how == how).count();
+        let uploaded = self.files.iter().filter(|file| file.how == Pushed::Uploaded).map(|file| file.bytes).sum();
         writeln!(
             out,
             "{}: {} uploaded ({}), {} there already under another name, {} unchanged",
             look.bold(&counted(self.files.len() as u64, "file")),
-            count(How::Uploaded),
+            count(Pushed::Uploaded),
             number::bytes(uploaded),
-            count(How::Named),
-            count(How::Unchanged)
+            count(Pushed::Named),
+            count(Pushed::Unchanged)
         )?;
         match self.files.first() {
             Some(first) => {

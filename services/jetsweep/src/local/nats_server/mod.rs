@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use jetsweep_shared::hex;
 use rustix::process::{Pid, Signal};
 use tokio::sync::{oneshot, watch};
 
@@ -277,8 +278,7 @@ impl Keeper {
 }
 
 fn random_password() -> String {
-    let bytes: [u8; PASSWORD_BYTES] = rand::random();
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(rand::random::<[u8; PASSWORD_BYTES]>())
 }
 
 #[cfg(test)]

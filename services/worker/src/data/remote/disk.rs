@@ -247,7 +247,7 @@ impl<R: Read> Read for Digesting<R> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    jetsweep_shared::hex::encode(bytes)
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
 //! `jetsweep doctor`: looks at everything a deployment needs, and says what to do about what is wrong.
 
+mod machine;
+
 use std::io::{self, Write};
-use std::path::Path;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::PullConsumer;
 use futures::StreamExt;
 use jetsweep_shared::bus::Bus;
-use jetsweep_shared::config::Config;
 use jetsweep_shared::events::{self, MlflowBridgeStatus};
 use jetsweep_shared::subjects::MLFLOW_BRIDGE_KEY;
 use jetsweep_shared::topology::{self, Tuning};
@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::commands::Answer;
 use crate::exit::Exit;
 use crate::local::OLDEST_SERVER;
-use crate::output::{Align, Look, Report, Table};
+use crate::output::{Align, Look, Report, Table, number};
 use crate::services::Services;
 
 /// Longest wait for services to say that they are there.
@@ -29,12 +29,6 @@ const CLOCK_SECONDS: f64 = 2.0;
 
 /// Share of a stream's limit from which on it counts as filling up.
 const FULL: f64 = 0.8;
-
-/// Free disk below which the state folder counts as filling up, in bytes.
-const LEAST_FREE: u64 = 1 << 30;
-
-/// Files a service should be able to open.
-const LEAST_FILES: u64 = 1024;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -82,7 +76,7 @@ impl Findings {
 
 pub(crate) async fn execute(app: &App) -> Answer {
     let mut findings = Findings::default();
-    check_machine(&app.config, &mut findings);
+    machine::check(&app.config, &mut findings);
     match Services::find(app).await {
         Ok(Some(services)) => check_services(&services.bus, &mut findings).await,
         Ok(None) => findings.warning(
@@ -97,50 +91,6 @@ pub(crate) async fn execute(app: &App) -> Answer {
         ),
     }
     Ok(Box::new(findings))
-}
-
-/// What must be right on this machine.
-fn check_machine(config: &Config, findings: &mut Findings) {
-    let root = &config.data.root;
-    match std::fs::read_dir(root) {
-        Ok(_) => findings.good("data", format!("data.root {} can be read", root.display())),
-        Err(error) => findings.bad(
-            "data",
-            format!("data.root {} cannot be read: {error}", root.display()),
-            "mount the folder of bars there, or correct data.root; only workers need it",
-        ),
-    }
-    check_state(&config.state_dir, findings);
-    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    match files {
-        Some(most) if most < LEAST_FILES => {
-            findings.warning(
-                "files",
-                format!("{most} files may be open"),
-                format!("raise it to {LEAST_FILES}: ulimit -n"),
-            );
-        }
-        _ => findings
-            .good("files", files.map_or("any number may be open".to_owned(), |most| format!("{most} may be open"))),
-    }
-}
-
-fn check_state(folder: &Path, findings: &mut Findings) {
-    let shown = folder.display();
-    if !folder.exists() {
-        return findings.good("state", format!("{shown} is not there yet; it is made when it is needed"));
-    }
-    if let Err(error) = tempfile::NamedTempFile::new_in(folder) {
-        let advice = "only the consolidator and `jetsweep run` need it: let the user that runs them write there";
-        return findings.warning("state", format!("{shown} cannot be written to: {error}"), advice);
-    }
-    match rustix::fs::statvfs(folder) {
-        Ok(disk) if disk.f_bavail * disk.f_frsize < LEAST_FREE => {
-            let mib = disk.f_bavail * disk.f_frsize / (1 << 20);
-            findings.warning("state", format!("{mib} MiB are free at {shown}"), "free some, or move state_dir");
-        }
-        _ => findings.good("state", format!("{shown} can be written to")),
-    }
 }
 
 async fn check_services(bus: &Bus, findings: &mut Findings) {
@@ -203,20 +153,22 @@ async fn check_streams(bus: &Bus, findings: &mut Findings) {
             }
         };
         let info = found.cached_info();
-        let share = match u64::try_from(info.config.max_bytes) {
-            Ok(limit) if limit > 0 => info.state.bytes as f64 / limit as f64,
-            _ => 0.0,
+        let (messages, bytes) = (info.state.messages, info.state.bytes);
+        let limit = u64::try_from(info.config.max_bytes).ok().filter(|limit| *limit > 0);
+        let share = limit.map(|limit| bytes as f64 / limit as f64);
+        let size = match share {
+            Some(share) => format!("{messages} messages, {:.0}% of its limit", share * 100.0),
+            None => format!("{messages} messages, {}; it has no limit", number::bytes(bytes)),
         };
-        let size = format!("{} messages, {:.0}% of its limit", info.state.messages, share * 100.0);
         if info.config.discard != config.discard || info.config.retention != config.retention {
             findings.bad(
                 name,
                 "it may drop messages: its settings are not ours",
                 "compare it with the files under nats/",
             );
-        } else if share > FULL {
+        } else if share.is_some_and(|share| share > FULL) {
             findings.warning(name, size, "see \"a stream is full\" in the runbook");
-        } else if *name == dead && info.state.messages > 0 {
+        } else if *name == dead && messages > 0 {
             findings.warning(name, size, "look at what was given up on: jetsweep dead list");
         } else {
             findings.good(name, size);
