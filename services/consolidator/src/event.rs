@@ -30,7 +30,8 @@ pub enum LogEvent {
 pub enum Unreadable {
     /// It never will be: it is given up on.
     Rejected(Rejection),
-    /// It is of a later version, so nothing after it can be read either; in words that say what to do.
+    /// It is an event of a later version, which the planner alone may publish, so nothing after it can be read either; in
+    /// words that say what to do.
     Later(String),
 }
 
@@ -44,7 +45,9 @@ impl LogEvent {
                 Err(Unreadable::Later(format!("{subject} is of another major version: upgrade jetsweep")))
             }
             Some(ResultSubject::Shard { batch, generation, shard }) => {
-                let result: ShardResult = parse(subject, payload)?;
+                // Of another version it is malformed, too: those of a later program are on subjects of their own. Workers
+                // must not be able to stop whoever reads.
+                let result: ShardResult = events::decode(payload).map_err(|error| malformed(error.to_string()))?;
                 let said = (&result.batch_id, result.generation, result.shard);
                 if said != (&batch, generation, shard) {
                     return Err(malformed(format!("the result says it is {}.{}.{}", said.0, said.1, said.2)));
@@ -106,6 +109,7 @@ impl LogEvent {
     }
 }
 
+/// An event that the planner alone may publish, or the consolidator itself.
 fn parse<E: Event>(subject: &str, payload: &Bytes) -> Result<E, Unreadable> {
     events::decode(payload).map_err(|error| match error {
         EventError::Version { .. } => Unreadable::Later(format!("{subject}: {error}")),
