@@ -6,6 +6,7 @@ mod cancel;
 mod client;
 mod cluster;
 mod data;
+mod disguises;
 mod interrupt;
 mod kills;
 mod kills_of_services;

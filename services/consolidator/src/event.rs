@@ -1,6 +1,8 @@
 //! Messages of the log as events.
 
+use async_nats::HeaderMap;
 use bytes::Bytes;
+use jetsweep_shared::disguise;
 use jetsweep_shared::events::{self, Begin, Cancelled, Deleted, Event, EventError, Purged, Sealed, ShardResult};
 use jetsweep_shared::ids::BatchId;
 use jetsweep_shared::subjects::{BatchEvent, Names, ResultSubject};
@@ -37,8 +39,16 @@ pub enum Unreadable {
 
 impl LogEvent {
     /// The event of a message.
-    pub fn decode(names: &Names, subject: &str, payload: &Bytes) -> Result<Self, Unreadable> {
+    pub fn decode(
+        names: &Names,
+        subject: &str,
+        headers: Option<&HeaderMap>,
+        payload: &Bytes,
+    ) -> Result<Self, Unreadable> {
         let malformed = |message: String| Unreadable::Rejected(Rejection::new(Rejection::MALFORMED, message));
+        if disguise::is_answer(headers) {
+            return Err(malformed(disguise::REFUSED.to_owned()));
+        }
         match names.parse_result(subject) {
             None => Err(malformed(format!("{subject} is no subject of a result or of an event of a batch"))),
             Some(ResultSubject::UnknownMajor) => {

@@ -37,8 +37,8 @@ pub(crate) async fn latest_begin(bus: &Bus, batch: &BatchId) -> Result<Option<Be
 /// message is gone.
 pub(crate) async fn planned_in(bus: &Bus, batch: &BatchId, generation: u32) -> Result<Parent, BatchError> {
     let subject = bus.names.generation_event(batch, generation, BatchEvent::Begin);
-    let begin = bus.last_with_headers(&bus.names.results_stream(), &subject).await?;
-    Ok(parent_from(begin.as_ref().map(|(headers, _)| headers)))
+    let begin = bus.last_stored(&bus.names.results_stream(), &subject).await?;
+    Ok(parent_from(begin.as_ref().map(|begin| &begin.headers)))
 }
 
 /// The event that says that every job of a generation is published.
