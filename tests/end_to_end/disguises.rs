@@ -1,4 +1,4 @@
-//! Answers of the server in disguise: a worker that is taken over has the server send what it stored where it may not publish.
+//! What a worker that is taken over has others say: the server, by its answers, and an operator, by letters to be put back.
 
 use async_nats::jetstream::{self, consumer::push};
 use jetsweep_tests::{Running, eventually, message};
@@ -155,4 +155,37 @@ async fn of_the_server_in_disguise_nothing_comes() {
     assert_eq!(count("backtest_results", "forged").await, "459");
     secured.jetsweep("client", &["delete", "victim"]).done().await.with_code(0);
     eventually("the batch to be gone", async || (count("backtest_results", "victim").await == "0").then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_forged_letter_is_not_put_back_by_an_operator() {
+    let secured = Secured::start("secure.conf").await;
+    let planner = secured.jetsweep("planner", &["planner"]).start();
+    let attack = Attack::new(&secured).await;
+    eventually("the streams", async || attack.operator.get_stream("JETSWEEP_DEAD").await.ok()).await;
+    let worker = jetstream::new(attack.worker.clone());
+    let write = async |kept_under: &str, origin: &str| {
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert("Jetsweep-Error-Code", "malformed");
+        headers.insert("Jetsweep-Origin", origin);
+        let written = worker.publish_with_headers(kept_under.to_owned(), headers, "{}".into()).await.unwrap();
+        written.await.unwrap().sequence.to_string()
+    };
+    for (origin, why) in [
+        ("jetsweep.results.v1.b.begin", "`begin` is an event that services alone may publish"),
+        ("jetsweep.results.v1.b.deleted", "`deleted` is an event that services alone may publish"),
+        ("jetsweep.plans.v1.b", "does not agree with where it is kept"),
+        ("jetsweep.jobs.v1.native.high.b.0.0", "does not agree with where it is kept"),
+        ("jetsweep.planner.delete", "does not agree with where it is kept"),
+    ] {
+        let number = write("jetsweep.dead.v1.malformed.JETSWEEP_RESULTS.1", origin).await;
+        let refused = secured.jetsweep("operator", &["dead", "retry", &number]).done().await.with_code(2).stderr;
+        assert!(refused.contains(why) && refused.contains("dead drop"), "{origin}: {refused}");
+    }
+    assert_eq!(attack.stored("jetsweep.results.>").await, 0);
+    // What a worker may publish itself can be put back.
+    let number = write("jetsweep.dead.v1.malformed.JETSWEEP_RESULTS.1", "jetsweep.results.v1.b.0.0").await;
+    secured.jetsweep("operator", &["dead", "retry", &number]).done().await.with_code(0);
+    assert_eq!(attack.stored("jetsweep.results.>").await, 1);
+    drop(planner);
 }
