@@ -164,6 +164,24 @@ fn values_that_do_not_fit_together_are_refused() {
 }
 
 #[test]
+fn allowed_addresses_have_no_secrets_and_show_none() {
+    let good = "https://bars.example/daily/, s3://bucket/,http://127.0.0.1:8080/";
+    let config = Config::load(&sources(&[("JETSWEEP_DATA__ALLOWED_URLS", good)])).unwrap();
+    assert_eq!(config.data.url_prefixes().count(), 3);
+    for bad in [
+        "https://user:hunter2@bars.example/daily/",
+        "https://bars.example/daily/?token=hunter2",
+        "https://bars.example/daily/#hunter2",
+        "ftp://user:hunter2@bars.example/",
+        "s3://bucket/, https://hunter2@bars.example/",
+    ] {
+        let error = Config::load(&sources(&[("JETSWEEP_DATA__ALLOWED_URLS", bad)])).unwrap_err().to_string();
+        assert!(error.contains("1 problem\n  JETSWEEP_DATA__ALLOWED_URLS: "), "{error}");
+        assert!(!error.contains("hunter2") && error.contains("bars.example"), "{error}");
+    }
+}
+
+#[test]
 fn files_that_cannot_be_used_are_named() {
     let missing = Config::load(&sources(&[("JETSWEEP_CONFIG", "/nowhere/hub.toml")])).unwrap_err().to_string();
     assert!(missing.starts_with("failed to read the configuration file /nowhere/hub.toml: No such file"), "{missing}");
