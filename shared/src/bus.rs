@@ -13,6 +13,7 @@ use async_nats::jetstream::{self, AckKind, kv};
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, HeaderMap, Request, RequestErrorKind, ServerAddr};
 use bytes::Bytes;
 use serde::Deserialize;
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::config::{NatsConfig, redact_url};
 use crate::subjects::Names;
@@ -149,6 +150,29 @@ impl Bus {
     /// # Errors
     /// [`BusError::NoServer`] and [`BusError::Connect`], at the first attempt.
     pub async fn connect(config: &NatsConfig, name: &str, names: Names) -> Result<Self, BusError> {
+        Self::connect_and_tell(config, name, names, None).await
+    }
+
+    /// Like [`Bus::connect`], but what the server complains of, such as requests that are not permitted, goes to `complaints`
+    /// in place of the log.
+    ///
+    /// # Errors
+    /// See [`Bus::connect`].
+    pub async fn connect_and_hear(
+        config: &NatsConfig,
+        name: &str,
+        names: Names,
+        complaints: UnboundedSender<String>,
+    ) -> Result<Self, BusError> {
+        Self::connect_and_tell(config, name, names, Some(complaints)).await
+    }
+
+    async fn connect_and_tell(
+        config: &NatsConfig,
+        name: &str,
+        names: Names,
+        complaints: Option<UnboundedSender<String>>,
+    ) -> Result<Self, BusError> {
         let url = config.url.as_str();
         let failed = |reason: String| BusError::Connect { url: redact_url(url), reason };
         let addresses: Vec<ServerAddr> = url
@@ -164,8 +188,12 @@ impl Bus {
             .max_reconnects(None)
             .reconnect_delay_callback(reconnect_pause)
             .event_callback(move |event| {
-                let disconnected = disconnected.clone();
-                async move { log_connection_event(&event, &disconnected) }
+                match (&event, &complaints) {
+                    // Nobody may be left to hear it.
+                    (async_nats::Event::ServerError(error), Some(hear)) => drop(hear.send(error.to_string())),
+                    _ => log_connection_event(&event, &disconnected),
+                }
+                std::future::ready(())
             });
         let client = options.connect(addresses).await.map_err(|error| match error.kind() {
             ConnectErrorKind::Dns | ConnectErrorKind::Io | ConnectErrorKind::TimedOut => {

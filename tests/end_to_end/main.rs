@@ -7,6 +7,7 @@ mod client;
 mod cluster;
 mod data;
 mod disguises;
+mod doctor;
 mod interrupt;
 mod kills;
 mod kills_of_services;
