@@ -195,9 +195,7 @@ fn between_includes_both_dates() {
 #[test]
 fn reading_between_dates_is_reading_and_then_cutting() {
     let path = format!("{}/../data/sample/SPY.csv", env!("CARGO_MANIFEST_DIR"));
-    let read = |from, to, most_bytes| {
-        Bars::read_csv_between(File::open(&path).unwrap(), "SPY", from, to, most_bytes)
-    };
+    let read = |from, to, most_bytes| Bars::read_csv_between(File::open(&path).unwrap(), "SPY", from, to, most_bytes);
     let spy = sample("SPY");
     let days = [None, Some(date(1990, 1, 1)), Some(date(1998, 1, 2)), Some(date(2020, 2, 29)), Some(date(2030, 1, 1))];
     for from in days {

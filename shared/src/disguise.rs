@@ -9,6 +9,8 @@
 //! Nothing of ours carries these headers: whoever publishes a stored message again (dead letters, refused plans, `jetsweep dead
 //! retry`) leaves out what begins with `Nats-`, and restoring or mirroring a stream adds none of them.
 
+use async_nats::jetstream::kv;
+use async_nats::jetstream::stream::DirectGetErrorKind;
 use async_nats::{HeaderMap, Message};
 
 /// What the server says of a message that it takes out of a stream for whoever asks.
@@ -34,6 +36,20 @@ pub fn is_request(message: &Message, subject: &str) -> bool {
         );
     }
     is_request
+}
+
+/// Whether the entry that a bucket has under a key now is one.
+///
+/// # Errors
+/// In words, if it cannot be read now.
+pub async fn is_entry(bucket: &kv::Store, key: &str) -> Result<bool, String> {
+    let subject = format!("$KV.{}.{key}", bucket.name);
+    match bucket.stream.direct_get_last_for_subject(subject).await {
+        // This answer says where the entry is stored, too.
+        Ok(entry) => Ok(WHERE_STORED.iter().any(|name| entry.headers.get_all(*name).count() > 1)),
+        Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 #[cfg(test)]

@@ -121,7 +121,10 @@ async fn of_the_server_in_disguise_nothing_comes() {
         assert_eq!(code, "malformed", "{event}");
         assert!(kept_under.starts_with("jetsweep.dead.v1.malformed.JETSWEEP_RESULTS."), "{event}: {kept_under}");
     }
-    assert_eq!((count("batches", "forged").await, count("backtest_results", "victim").await), ("0".into(), "459".into()));
+    assert_eq!(
+        (count("batches", "forged").await, count("backtest_results", "victim").await),
+        ("0".into(), "459".into())
+    );
     // Whoever reads a single event reads the one that was published: the plan is still that of the digest.
     secured.jetsweep("client", &["replay", "victim", "7"]).done().await.with_code(0);
 
@@ -149,6 +152,17 @@ async fn of_the_server_in_disguise_nothing_comes() {
     ignored(worker, 1).await;
     assert_eq!(attack.stored("jetsweep.results.v1.victim.>").await, before, "no event was stored");
     assert_eq!(count("backtest_results", "victim").await, "459");
+
+    // Into the bucket: neither is the batch cancelled, nor all work paused.
+    let ask = |action: &str| {
+        format!(r#"{{"version": 1, "action": "{action}", "generation": 9, "requested_at": "2026-01-01T00:00:00Z"}}"#)
+    };
+    attack.answer_to("$KV.jetsweep-batches.forged.control", &ask("cancel")).await;
+    attack.answer_to("$KV.jetsweep-batches.=all.control", &ask("pause")).await;
+    eventually("the worker to ignore the pause", async || {
+        worker.stderr().contains("ignored what nobody has asked").then_some(())
+    })
+    .await;
 
     // A batch of that name can be submitted all the same, and the real one be deleted.
     submit("forged").await;

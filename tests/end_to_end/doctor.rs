@@ -18,7 +18,8 @@ fn findings(done: &Done) -> Value {
 fn found<'a>(findings: &'a Value, check: &str) -> Vec<(&'a str, String)> {
     let of_check = findings.as_array().unwrap().iter().filter(|finding| finding["check"] == check);
     let told = of_check.map(|finding| {
-        let text = format!("{}; {}", finding["found"].as_str().unwrap(), finding["advice"].as_str().unwrap_or_default());
+        let text =
+            format!("{}; {}", finding["found"].as_str().unwrap(), finding["advice"].as_str().unwrap_or_default());
         (finding["verdict"].as_str().unwrap(), text)
     });
     told.collect()
@@ -62,7 +63,11 @@ async fn settings_that_are_not_ours_are_told() {
         ("JETSWEEP_RESULTS", "warning", &["max_bytes is 1073741824, and not 8589934592", "restart a planner"] as &[_]),
         ("JETSWEEP_DEAD", "bad", &["it may drop messages: max_age is 3600s, and not 0ns"]),
         ("JETSWEEP_PLANS", "bad", &["subjects is", "jetsweep.plans.v1.*.*"]),
-        ("JETSWEEP_JOBS > native-low", "warning", &["ack_wait is 3s, and not 30s", "max_ack_pending is 7, and not 4096"]),
+        (
+            "JETSWEEP_JOBS > native-low",
+            "warning",
+            &["ack_wait is 3s, and not 30s", "max_ack_pending is 7, and not 4096"],
+        ),
     ] {
         let told = found(&told, check);
         let [(found, text)] = told.as_slice() else { panic!("{check}: {told:?}") };
@@ -78,10 +83,12 @@ async fn settings_that_are_not_ours_are_told() {
 
 #[tokio::test]
 async fn what_a_role_may_not_is_told() {
-    let taken = ["\"$JS.API.STREAM.MSG.GET.JETSWEEP_RESULTS\", \"$JS.API.STREAM.MSG.GET.JETSWEEP_PLANS\"", "\"jetsweep.results.v1.*.*.*\""];
-    let poor = Secured::edited("secure.conf", |text| {
-        taken.iter().fold(text, |text, taken| text.replacen(taken, "", 1))
-    });
+    let taken = [
+        "\"$JS.API.STREAM.MSG.GET.JETSWEEP_RESULTS\", \"$JS.API.STREAM.MSG.GET.JETSWEEP_PLANS\"",
+        "\"jetsweep.results.v1.*.*.*\"",
+    ];
+    let poor =
+        Secured::edited("secure.conf", |text| taken.iter().fold(text, |text, taken| text.replacen(taken, "", 1)));
     let (poor, secured) = tokio::join!(poor, Secured::start("secure.conf"));
     let told = async |secured: &Secured, role: &str| {
         let done = secured.jetsweep(role, &["doctor", "--output", "json"]).done().await;

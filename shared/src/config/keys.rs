@@ -46,16 +46,10 @@ pub(super) const KEYS: [Key; 56] = [
     text("nats.user", "user to sign in with"),
     key("nats.password", Kind::Secret, "password of `nats.user`"),
     text("nats.password_file", "file that holds `nats.password`"),
-    text(
-        "nats.tls_ca",
-        "PEM file of the certificates that the server's must be signed by; with it, only TLS will do",
-    ),
+    text("nats.tls_ca", "PEM file of the certificates that the server's must be signed by; with it, only TLS will do"),
     text("nats.tls_certificate", "PEM file of the certificate to show the server, together with `nats.tls_key`"),
     text("nats.tls_key", "PEM file of the key of `nats.tls_certificate`"),
-    text(
-        "nats.namespace",
-        "prefix of subjects and, in upper case, of streams: deployments can share an account",
-    ),
+    text("nats.namespace", "prefix of subjects and, in upper case, of streams: deployments can share an account"),
     whole(
         "nats.replicas",
         "copies",
@@ -190,7 +184,11 @@ pub(super) const KEYS: [Key; 56] = [
     ),
     key("http.token", Kind::Secret, "bearer token that `/metrics` asks for"),
     text("http.token_file", "file that holds `http.token`"),
-    key("log.format", Kind::OneOf(&["auto", "human", "json"]), "how log lines look, on standard error (`--log-format`)"),
+    key(
+        "log.format",
+        Kind::OneOf(&["auto", "human", "json"]),
+        "how log lines look, on standard error (`--log-format`)",
+    ),
     text("log.filter", "what is logged, in the notation of `RUST_LOG`"),
     text(
         "traces.endpoint",

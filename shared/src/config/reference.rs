@@ -81,14 +81,17 @@ mod tests {
     /// Set to rewrite the table.
     const UPDATE: &str = "UPDATE_REFERENCE";
     /// What is made of the file lies between these lines.
-    const MARKERS: (&str, &str) =
-        ("<!-- made by shared/src/config/reference.rs: begin -->\n", "<!-- made by shared/src/config/reference.rs: end -->\n");
+    const MARKERS: (&str, &str) = (
+        "<!-- made by shared/src/config/reference.rs: begin -->\n",
+        "<!-- made by shared/src/config/reference.rs: end -->\n",
+    );
 
     #[test]
     fn the_documented_table_is_the_one_of_the_code() {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
         let document = std::fs::read_to_string(&path).unwrap();
-        let (before, rest) = document.split_once(MARKERS.0).expect("docs/configuration.md has a line where the table begins");
+        let (before, rest) =
+            document.split_once(MARKERS.0).expect("docs/configuration.md has a line where the table begins");
         let (table, after) = rest.split_once(MARKERS.1).expect("docs/configuration.md has a line where the table ends");
         let made = format!("\n{}\n", reference());
         if table == made {

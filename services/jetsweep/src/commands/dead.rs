@@ -179,8 +179,9 @@ impl Dead {
         for letter in &others {
             may_be_published_again(self.names(), letter).map_err(|cause| {
                 let number = letter.number;
-                Failure::bad_input(self.doing, format!("message {number} cannot be put back: {cause}"))
-                    .hint(format!("look at it with `jetsweep dead show {number}`; `jetsweep dead drop {number}` removes it"))
+                Failure::bad_input(self.doing, format!("message {number} cannot be put back: {cause}")).hint(format!(
+                    "look at it with `jetsweep dead show {number}`; `jetsweep dead drop {number}` removes it"
+                ))
             })?;
         }
         let mut done = Vec::new();
@@ -214,8 +215,7 @@ impl Dead {
                 values.iter().for_each(|value| headers.append(name.clone(), value.clone()));
             }
         }
-        let published =
-            self.services.bus.publish_with_headers(&letter.origin, headers, letter.payload.clone()).await;
+        let published = self.services.bus.publish_with_headers(&letter.origin, headers, letter.payload.clone()).await;
         published.map(drop).or_broken(|| self.doing)
     }
 

@@ -84,9 +84,8 @@ async fn refused(config: &NatsConfig, names: &Names, needs: Vec<Need>) -> Result
 fn needs(names: &Names, role: &str) -> Vec<Need> {
     let need = |doing: &'static str, subject: String, payload: &'static str| Need { doing, subject, payload };
     let store = |doing: &'static str, subject: String| need(doing, subject, "");
-    let entry = |doing: &'static str, key: &str| {
-        store(doing, format!("$KV.{}.{NO_BATCH}.{key}", names.batches_bucket()))
-    };
+    let entry =
+        |doing: &'static str, key: &str| store(doing, format!("$KV.{}.{NO_BATCH}.{key}", names.batches_bucket()));
     let api = |doing: &'static str, request: &str, stream: &str| {
         need(doing, format!("$JS.API.{request}.{stream}"), UNREADABLE)
     };

@@ -34,9 +34,10 @@ pub(super) fn tell(check: &str, differences: Vec<Difference>, findings: &mut Fin
     });
     let found = found.collect::<Vec<_>>().join("; ");
     let is_any = |of: &[&str]| differences.iter().any(|difference| of.contains(&difference.setting.as_str()));
-    let mut advice = "restart a planner, which sets it back, or do so with `nats stream edit` or `nats consumer edit` and the \
+    let mut advice =
+        "restart a planner, which sets it back, or do so with `nats stream edit` or `nats consumer edit` and the \
                       files under nats/"
-        .to_owned();
+            .to_owned();
     for (setting, key) in CONFIGURED {
         if is_any(&[setting]) {
             advice = format!("{advice}; {key} must be the same here as at the planner");
