@@ -193,6 +193,45 @@ fn between_includes_both_dates() {
 }
 
 #[test]
+fn reading_between_dates_is_reading_and_then_cutting() {
+    let path = format!("{}/../data/sample/SPY.csv", env!("CARGO_MANIFEST_DIR"));
+    let read = |from, to, most_bytes| Bars::read_csv_between(File::open(&path).unwrap(), "SPY", from, to, most_bytes);
+    let spy = sample("SPY");
+    let days = [None, Some(date(1990, 1, 1)), Some(date(1998, 1, 2)), Some(date(2020, 2, 29)), Some(date(2030, 1, 1))];
+    for from in days {
+        for to in days {
+            let cut = spy.between(from, to);
+            let bytes = cut.size_bytes() as u64;
+            assert_eq!(read(from, to, bytes).unwrap(), cut, "{from:?} to {to:?}");
+            if !cut.is_empty() {
+                let error = read(from, to, bytes - 1).unwrap_err();
+                assert_eq!(error.fault, Fault::TooLarge { bytes, limit: bytes - 1 }, "{from:?} to {to:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_outside_of_the_dates_are_validated_all_the_same() {
+    let good = "2020-01-02,1,3,1,2,5\n2020-01-03,1,3,1,2,5\n2020-01-06,1,3,1,2,5\n";
+    let between = |rows: &str| {
+        let (text, day) = (format!("{HEADER}{rows}"), Some(date(2020, 1, 3)));
+        Bars::read_csv_between(text.as_bytes(), "X.csv", day, day, 1 << 20).map_err(|error| error.to_string())
+    };
+    assert_eq!(between(good).unwrap().len(), 1);
+    for (rows, place) in [
+        (good.replacen("1,3,1", "1,3,x", 1), "X.csv:2: low"),
+        (good.replacen("06,1,3", "06,1,0", 1), "X.csv:4: high"),
+        (good.replacen("2020-01-06", "2019-12-31", 1), "X.csv:4: date: 2019-12-31"),
+        (good.replacen("2020-01-06", "2020-01-03", 1), "X.csv:4: date: a second bar"),
+    ] {
+        let told = between(&rows).unwrap_err();
+        assert!(told.starts_with(place), "{told}");
+        assert_eq!(told, refusal(&rows), "as of the whole file");
+    }
+}
+
+#[test]
 fn a_digest_is_that_of_the_bars_and_not_of_the_file() {
     let plain = format!("{HEADER}2020-01-02,2,3,1,2,10\n2020-01-03,2,3,1,2,0\n");
     let other = "Date,Volume,Open,High,Low,Close\n2020-01-02 00:00:00,10.0,2.0,3e0,1,2\n2020-01-03,-0,2,3,1,2\n";

@@ -4,6 +4,8 @@
 //! a lost connection delays work and never drops it. Acknowledging is a request whose reply is checked, because an
 //! ack that is only sent can be lost with the process that sent it.
 
+mod stored;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -11,6 +13,7 @@ use async_nats::jetstream::{self, AckKind, kv};
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, HeaderMap, Request, RequestErrorKind, ServerAddr};
 use bytes::Bytes;
 use serde::Deserialize;
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::config::{NatsConfig, redact_url};
 use crate::subjects::Names;
@@ -147,6 +150,29 @@ impl Bus {
     /// # Errors
     /// [`BusError::NoServer`] and [`BusError::Connect`], at the first attempt.
     pub async fn connect(config: &NatsConfig, name: &str, names: Names) -> Result<Self, BusError> {
+        Self::connect_and_tell(config, name, names, None).await
+    }
+
+    /// Like [`Bus::connect`], but what the server complains of, such as requests that are not permitted, goes to `complaints`
+    /// in place of the log.
+    ///
+    /// # Errors
+    /// See [`Bus::connect`].
+    pub async fn connect_and_hear(
+        config: &NatsConfig,
+        name: &str,
+        names: Names,
+        complaints: UnboundedSender<String>,
+    ) -> Result<Self, BusError> {
+        Self::connect_and_tell(config, name, names, Some(complaints)).await
+    }
+
+    async fn connect_and_tell(
+        config: &NatsConfig,
+        name: &str,
+        names: Names,
+        complaints: Option<UnboundedSender<String>>,
+    ) -> Result<Self, BusError> {
         let url = config.url.as_str();
         let failed = |reason: String| BusError::Connect { url: redact_url(url), reason };
         let addresses: Vec<ServerAddr> = url
@@ -162,8 +188,12 @@ impl Bus {
             .max_reconnects(None)
             .reconnect_delay_callback(reconnect_pause)
             .event_callback(move |event| {
-                let disconnected = disconnected.clone();
-                async move { log_connection_event(&event, &disconnected) }
+                match (&event, &complaints) {
+                    // Nobody may be left to hear it.
+                    (async_nats::Event::ServerError(error), Some(hear)) => drop(hear.send(error.to_string())),
+                    _ => log_connection_event(&event, &disconnected),
+                }
+                std::future::ready(())
             });
         let client = options.connect(addresses).await.map_err(|error| match error.kind() {
             ConnectErrorKind::Dns | ConnectErrorKind::Io | ConnectErrorKind::TimedOut => {
@@ -204,7 +234,8 @@ impl Bus {
         published.map_err(|failure| BusError::Refused { subject: subject.to_owned(), reason: failure.to_string() })
     }
 
-    /// Publishes a message that must be the only one of its subject. A second one is not stored.
+    /// Publishes a message that must be the only one of its subject. A second one is not stored. In RESULTS, [answers in
+    /// disguise](crate::disguise) do not count.
     pub async fn create(&self, subject: &str, id: &str, payload: Bytes) -> Result<Creation, BusError> {
         self.create_with_headers(subject, headers_with_id(id), payload).await
     }
@@ -216,15 +247,23 @@ impl Bus {
         mut headers: HeaderMap,
         payload: Bytes,
     ) -> Result<Creation, BusError> {
-        headers.insert(async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
-        match self.publish_patiently(subject, headers, payload).await {
-            Ok(Stored { duplicate: false, .. }) => Ok(Creation::Created),
-            Ok(Stored { duplicate: true, .. }) => Ok(Creation::Existed),
-            Err(PublishFailure::Refused {
-                code: code::WRONG_LAST_SEQUENCE | code::WRONG_LAST_SEQUENCE_CONSTANT,
-                ..
-            }) => Ok(Creation::Existed),
-            Err(failure) => Err(BusError::Refused { subject: subject.to_owned(), reason: failure.to_string() }),
+        let mut last = 0_u64;
+        loop {
+            headers.insert(async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, last.to_string().as_str());
+            match self.publish_patiently(subject, headers.clone(), payload.clone()).await {
+                Ok(Stored { duplicate: false, .. }) => return Ok(Creation::Created),
+                Ok(Stored { duplicate: true, .. }) => return Ok(Creation::Existed),
+                Err(PublishFailure::Refused {
+                    code: code::WRONG_LAST_SEQUENCE | code::WRONG_LAST_SEQUENCE_CONSTANT,
+                    ..
+                }) => match self.only_disguised(subject).await? {
+                    Some(sequence) if sequence > last => last = sequence,
+                    _ => return Ok(Creation::Existed),
+                },
+                Err(failure) => {
+                    return Err(BusError::Refused { subject: subject.to_owned(), reason: failure.to_string() });
+                }
+            }
         }
     }
 
@@ -296,23 +335,6 @@ impl Bus {
         let request = Request::new().payload(nak.into()).timeout(Some(limit));
         let answered = self.client.send_request(reply.to_owned(), request).await;
         answered.map(drop).map_err(|error| BusError::AckUnconfirmed(error.to_string()))
-    }
-
-    /// The payload of the last message stored on a subject, if there is one.
-    pub async fn last(&self, stream: &str, subject: &str) -> Result<Option<Bytes>, BusError> {
-        Ok(self.last_with_headers(stream, subject).await?.map(|(_, payload)| payload))
-    }
-
-    /// The last message stored on a subject, if there is one.
-    pub async fn last_with_headers(&self, stream: &str, subject: &str) -> Result<Option<(HeaderMap, Bytes)>, BusError> {
-        use async_nats::jetstream::stream::LastRawMessageErrorKind;
-        let failed = |reason: String| BusError::Read { what: format!("{subject} in {stream}"), reason };
-        let stream = self.jetstream.get_stream(stream).await.map_err(|error| failed(error.to_string()))?;
-        match stream.get_last_raw_message_by_subject(subject).await {
-            Ok(message) => Ok(Some((message.headers, message.payload))),
-            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
-            Err(error) => Err(failed(error.to_string())),
-        }
     }
 
     /// The bucket of batch status, control and data digests.

@@ -3,6 +3,7 @@
 pub mod bucket;
 pub mod bus;
 pub mod config;
+pub mod disguise;
 pub mod events;
 pub mod hex;
 pub mod ids;

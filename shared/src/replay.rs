@@ -27,8 +27,10 @@ pub const GZIP: &str = "gzip";
 
 /// Longest silence of a worker that computes a run: it may have to read bars first.
 const SILENCE: Duration = Duration::from_secs(60);
+/// Largest answer that is taken, in bytes as it comes: packed, the most bars of a symbol come to half of it.
+const LARGEST: usize = 256 << 20;
 /// Largest answer that is unpacked, in bytes: ten years of minute bars come to a tenth of it.
-const LARGEST: u64 = 1 << 30;
+const LARGEST_UNPACKED: u64 = 1 << 30;
 
 /// One run in full, computed by any worker that answers.
 ///
@@ -39,7 +41,7 @@ pub async fn replay(bus: &Bus, request: &ReplayRequest) -> Result<ReplayReply, S
     let mut asking = HeaderMap::new();
     asking.insert(ACCEPT_ENCODING, GZIP);
     let parts = service::ask(bus, subject.clone(), asking, events::encode(request), SILENCE).await?;
-    let (headers, bytes) = parts.all().await?;
+    let (headers, bytes) = parts.all(LARGEST).await?;
     let is_packed = headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding.as_str() == GZIP);
     let failed = |reason: String| ServiceError::Failed { subject: subject.clone(), reason };
     let bytes = if is_packed { unpack(&bytes).map_err(|error| failed(error.to_string()))? } else { bytes };
@@ -55,8 +57,16 @@ pub fn pack(bytes: &[u8]) -> Bytes {
 }
 
 fn unpack(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    unpack_at_most(bytes, LARGEST_UNPACKED)
+}
+
+fn unpack_at_most(bytes: &[u8], limit: u64) -> io::Result<Vec<u8>> {
     let mut unpacked = Vec::new();
-    GzDecoder::new(bytes).take(LARGEST).read_to_end(&mut unpacked)?;
+    GzDecoder::new(bytes).take(limit + 1).read_to_end(&mut unpacked)?;
+    if unpacked.len() as u64 > limit {
+        let message = format!("the answer unpacks to more than {limit} bytes, more than any should");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+    }
     Ok(unpacked)
 }
 
@@ -71,5 +81,9 @@ mod tests {
         assert!(packed.len() * 20 < text.len(), "{}", packed.len());
         assert_eq!(unpack(&packed).unwrap(), text.as_bytes());
         assert!(unpack(&packed[..packed.len() / 2]).is_err(), "half an answer is none");
+        let size = text.len() as u64;
+        assert_eq!(unpack_at_most(&packed, size).unwrap(), text.as_bytes());
+        let told = unpack_at_most(&packed, size - 1).unwrap_err().to_string();
+        assert!(told.contains(&(size - 1).to_string()), "{told}");
     }
 }

@@ -51,6 +51,14 @@ pub enum ServiceError {
         /// Its number, from 0.
         part: usize,
     },
+    /// The answer has no end, or is larger than any should be.
+    #[error("the answer of {subject} has more than {limit} bytes, more than any should: look at what answers there")]
+    TooLarge {
+        /// The endpoint's subject.
+        subject: String,
+        /// Most bytes that are taken.
+        limit: usize,
+    },
     /// The connection does not take the question, or the answer is none.
     #[error("failed to ask {subject}: {reason}")]
     Failed {
@@ -66,6 +74,7 @@ impl ServiceError {
     pub fn is_passing(&self) -> bool {
         match self {
             ServiceError::Refused(reply) => matches!(reply.code.as_str(), "unavailable" | "timed_out"),
+            ServiceError::TooLarge { .. } => false,
             _ => true,
         }
     }
@@ -134,14 +143,17 @@ impl Parts {
         Ok((!part.payload.is_empty()).then_some(part))
     }
 
-    /// All parts, one after the other, and the headers of the first.
+    /// All parts, one after the other, and the headers of the first: at most `limit` bytes, whoever answers.
     ///
     /// # Errors
-    /// See [`Parts::next`].
-    pub async fn all(mut self) -> Result<(HeaderMap, Vec<u8>), ServiceError> {
+    /// See [`Parts::next`]; [`ServiceError::TooLarge`].
+    pub async fn all(mut self, limit: usize) -> Result<(HeaderMap, Vec<u8>), ServiceError> {
         let mut bytes = Vec::new();
         let mut first = None;
         while let Some(part) = self.next().await? {
+            if bytes.len() + part.payload.len() > limit {
+                return Err(ServiceError::TooLarge { subject: self.subject, limit });
+            }
             bytes.extend_from_slice(&part.payload);
             first.get_or_insert(part.headers.unwrap_or_default());
         }

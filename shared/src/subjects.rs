@@ -242,6 +242,13 @@ impl Names {
         format!("{}.dead.{EVENTS_MAJOR}.malformed.{origin}.{sequence}", self.namespace)
     }
 
+    /// The stream and place of a subject made by [`Names::dead_message`].
+    pub fn parse_dead_message<'a>(&self, subject: &'a str) -> Option<(&'a str, u64)> {
+        let rest = subject.strip_prefix(&format!("{}.dead.{EVENTS_MAJOR}.malformed.", self.namespace))?;
+        let (origin, sequence) = rest.split_once('.')?;
+        Some((origin, sequence.parse().ok()?))
+    }
+
     /// Service endpoint of a role: `jetsweep.planner.submit`.
     pub fn endpoint(&self, role: &str, endpoint: &str) -> String {
         format!("{}.{role}.{endpoint}", self.namespace)
@@ -421,6 +428,8 @@ mod tests {
         let dead = DeadJob { batch: batch.clone(), generation: 2, shard: 7 };
         assert_eq!(names.parse_dead_job(&names.dead_job(&batch, 2, 7)), Some(dead));
         assert_eq!(names.parse_dead_job(&names.dead_plan(&batch)), None);
+        assert_eq!(names.parse_dead_message(&names.dead_message("TEAM-A_JOBS", 7)), Some(("TEAM-A_JOBS", 7)));
+        assert_eq!(names.parse_dead_message(&names.dead_plan(&batch)), None);
         let shard = ResultSubject::Shard { batch: batch.clone(), generation: 2, shard: 7 };
         assert_eq!(names.parse_result(&names.result(&batch, 2, 7)), Some(shard));
         let events = ["begin", "sealed", "cancelled", "deleted", "purged"].map(|event| event.parse().unwrap());

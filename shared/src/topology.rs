@@ -276,12 +276,32 @@ async fn put_consumer(context: &Context, stream: &str, config: consumer::pull::C
 
 /// Whether a configuration that the server has says everything that is wanted. The server may say more.
 fn agrees<C: Serialize>(found: &C, wanted: &C) -> bool {
+    differences(found, wanted).is_empty()
+}
+
+/// A setting of a stream or consumer that is not as wanted, by its name in the server's API.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Difference {
+    /// `max_bytes`.
+    pub setting: String,
+    /// What the server has.
+    pub found: Value,
+    /// What is wanted.
+    pub wanted: Value,
+}
+
+/// What a configuration that the server has says other than wanted.
+pub fn differences<C: Serialize>(found: &C, wanted: &C) -> Vec<Difference> {
     let as_map = |config: &C| match serde_json::to_value(config) {
         Ok(Value::Object(map)) => map,
         _ => Map::new(),
     };
-    let found = as_map(found);
-    as_map(wanted).iter().all(|(key, wanted)| found.get(key) == Some(wanted))
+    let mut found = as_map(found);
+    let pairs = as_map(wanted).into_iter().map(|(setting, wanted)| {
+        let found = found.remove(&setting).unwrap_or_default();
+        Difference { setting, found, wanted }
+    });
+    pairs.filter(|difference| difference.found != difference.wanted).collect()
 }
 
 /// The ack wait of a priority's consumer, from which workers derive how often to show a sign of life.

@@ -6,6 +6,8 @@ mod cancel;
 mod client;
 mod cluster;
 mod data;
+mod disguises;
+mod doctor;
 mod interrupt;
 mod kills;
 mod kills_of_services;

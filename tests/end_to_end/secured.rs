@@ -18,6 +18,11 @@ pub(crate) struct Secured {
 impl Secured {
     /// A server with the file `name` of `nats/` (`secure.conf`), of which only places and ports are changed.
     pub(crate) async fn start(name: &str) -> Self {
+        Self::edited(name, |text| text).await
+    }
+
+    /// The same with one more change to each of its files.
+    pub(crate) async fn edited(name: &str, edit: impl Fn(String) -> String) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let secrets = folder.path().join("secrets");
         let made = Command::new(repository().join("scripts/secrets")).arg(&secrets).status().unwrap();
@@ -29,7 +34,7 @@ impl Secured {
                 .replace("\"/data\"", &format!("{:?}", folder.path().join("store")))
                 .replace("127.0.0.1:8222", "127.0.0.1:-1")
                 .replace("/etc/nats/tls", secrets.join("tls").to_str().unwrap());
-            std::fs::write(folder.path().join(file), text).unwrap();
+            std::fs::write(folder.path().join(file), edit(text)).unwrap();
         }
         let server = NatsServer::configured(&folder.path().join(name)).await;
         Self { server, folder }

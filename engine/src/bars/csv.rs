@@ -4,10 +4,12 @@ use std::io::{self, Read};
 
 use ::csv::{ByteRecord, ReaderBuilder, Terminator};
 
-use super::build::{Bar, Builder};
+use jiff::civil::Date;
+
+use super::build::{Bar, Builder, Keep};
 use super::error::{BarsError, Fault};
 use super::series::Bars;
-use super::{COLUMN_NAMES, time};
+use super::{COLUMN_NAMES, DAY_MS, time};
 
 /// Longest record, in bytes: no line of bars comes near it, and a hostile one stops here.
 const LONGEST_LINE: usize = 64 * 1024;
@@ -34,9 +36,29 @@ impl Bars {
     ///
     /// The first thing that is wrong, with its line and column: see [`Fault`].
     pub fn read_csv(reader: impl Read, file: &str) -> Result<Self, BarsError> {
+        Self::read_csv_between(reader, file, None, None, u64::MAX)
+    }
+
+    /// Like [`Bars::read_csv`] and then [`Bars::between`], without ever holding more than the bars between the dates: all
+    /// others are validated and forgotten.
+    ///
+    /// # Errors
+    ///
+    /// The same; and [`Fault::TooLarge`], once all of the file is read, if the bars between the dates take more than
+    /// `most_bytes`, in which case none of them is held.
+    pub fn read_csv_between(
+        reader: impl Read,
+        file: &str,
+        from: Option<Date>,
+        to: Option<Date>,
+        most_bytes: u64,
+    ) -> Result<Self, BarsError> {
+        let first = from.map_or(i64::MIN, time::start_of);
+        let end = to.map_or(i64::MAX, |day| time::start_of(day) + DAY_MS);
+        let most = usize::try_from(Self::most_within(most_bytes)).unwrap_or(usize::MAX);
         let mut rows = Rows::new(reader, file);
         let columns = rows.read_header()?;
-        let mut builder = Builder::default();
+        let mut builder = Builder::new(Keep { times: first..end, most });
         let mut is_empty = true;
         while rows.advance()? {
             is_empty = false;
@@ -45,6 +67,10 @@ impl Bars {
         }
         if is_empty {
             return Err(rows.refuse_file(Fault::NoBars));
+        }
+        let bytes = Self::bytes_of(builder.wanted());
+        if bytes > most_bytes {
+            return Err(rows.refuse_file(Fault::TooLarge { bytes, limit: most_bytes }));
         }
         Ok(Self::from_valid(builder.finish()))
     }

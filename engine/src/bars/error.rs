@@ -64,6 +64,14 @@ pub enum Fault {
         /// Most bars read.
         limit: usize,
     },
+    /// More bars than there is memory for.
+    #[error("the bars take {bytes} bytes, and {limit} are the most")]
+    TooLarge {
+        /// What they would take, in bytes.
+        bytes: u64,
+        /// What they may, in bytes.
+        limit: u64,
+    },
     /// A row with more or fewer fields than the header.
     #[error("{found} fields, but the header has {expected}")]
     FieldCount {

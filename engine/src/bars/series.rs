@@ -2,9 +2,12 @@
 
 use jiff::civil::Date;
 
-use super::build::{Bar, Builder};
+use super::build::{Bar, Builder, Keep};
 use super::error::{BarsError, Fault};
 use super::{DAY_MS, frequency, time};
+
+/// Memory that a bar takes, in bytes: its timestamp, four prices and its volume.
+const BAR_BYTES: u64 = 6 * 8;
 
 /// Columns of bars that nobody has looked at yet; [`Bars::from_columns`] validates them.
 ///
@@ -88,7 +91,7 @@ impl Bars {
         if expected == 0 {
             return Err(refuse(None, None, Fault::NoBars));
         }
-        let mut builder = Builder::default();
+        let mut builder = Builder::new(Keep::all());
         for (t, &timestamp) in columns.timestamps.iter().enumerate() {
             let bar = Bar {
                 timestamp,
@@ -209,6 +212,16 @@ impl Bars {
         let values = [&columns.open, &columns.high, &columns.low, &columns.close, &columns.volume];
         let value_bytes: usize = values.iter().map(|column| column.capacity() * size_of::<f64>()).sum();
         size_of::<Self>() + columns.timestamps.capacity() * size_of::<i64>() + value_bytes
+    }
+
+    /// Memory that so many bars take, in bytes.
+    pub(super) fn bytes_of(bars: usize) -> u64 {
+        size_of::<Self>() as u64 + (bars as u64).saturating_mul(BAR_BYTES)
+    }
+
+    /// Most bars that take no more memory than this.
+    pub(super) fn most_within(bytes: u64) -> u64 {
+        bytes.saturating_sub(size_of::<Self>() as u64) / BAR_BYTES
     }
 
     /// The timestamp of bar `t` as text: `1998-01-02` if all bars start at midnight, else `1998-01-02T09:00:00`.

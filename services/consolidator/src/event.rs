@@ -1,6 +1,8 @@
 //! Messages of the log as events.
 
+use async_nats::HeaderMap;
 use bytes::Bytes;
+use jetsweep_shared::disguise;
 use jetsweep_shared::events::{self, Begin, Cancelled, Deleted, Event, EventError, Purged, Sealed, ShardResult};
 use jetsweep_shared::ids::BatchId;
 use jetsweep_shared::subjects::{BatchEvent, Names, ResultSubject};
@@ -30,21 +32,32 @@ pub enum LogEvent {
 pub enum Unreadable {
     /// It never will be: it is given up on.
     Rejected(Rejection),
-    /// It is of a later version, so nothing after it can be read either; in words that say what to do.
+    /// It is an event of a later version, which the planner alone may publish, so nothing after it can be read either; in
+    /// words that say what to do.
     Later(String),
 }
 
 impl LogEvent {
     /// The event of a message.
-    pub fn decode(names: &Names, subject: &str, payload: &Bytes) -> Result<Self, Unreadable> {
+    pub fn decode(
+        names: &Names,
+        subject: &str,
+        headers: Option<&HeaderMap>,
+        payload: &Bytes,
+    ) -> Result<Self, Unreadable> {
         let malformed = |message: String| Unreadable::Rejected(Rejection::new(Rejection::MALFORMED, message));
+        if disguise::is_answer(headers) {
+            return Err(malformed(disguise::REFUSED.to_owned()));
+        }
         match names.parse_result(subject) {
             None => Err(malformed(format!("{subject} is no subject of a result or of an event of a batch"))),
             Some(ResultSubject::UnknownMajor) => {
                 Err(Unreadable::Later(format!("{subject} is of another major version: upgrade jetsweep")))
             }
             Some(ResultSubject::Shard { batch, generation, shard }) => {
-                let result: ShardResult = parse(subject, payload)?;
+                // Of another version it is malformed, too: those of a later program are on subjects of their own. Workers
+                // must not be able to stop whoever reads.
+                let result: ShardResult = events::decode(payload).map_err(|error| malformed(error.to_string()))?;
                 let said = (&result.batch_id, result.generation, result.shard);
                 if said != (&batch, generation, shard) {
                     return Err(malformed(format!("the result says it is {}.{}.{}", said.0, said.1, said.2)));
@@ -106,6 +119,7 @@ impl LogEvent {
     }
 }
 
+/// An event that the planner alone may publish, or the consolidator itself.
 fn parse<E: Event>(subject: &str, payload: &Bytes) -> Result<E, Unreadable> {
     events::decode(payload).map_err(|error| match error {
         EventError::Version { .. } => Unreadable::Later(format!("{subject}: {error}")),

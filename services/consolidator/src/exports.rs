@@ -12,6 +12,7 @@ use async_nats::service::{Request, Service};
 use bytes::Bytes;
 use futures::StreamExt;
 use jetsweep_shared::bus::Bus;
+use jetsweep_shared::disguise::is_request;
 use jetsweep_shared::events::{ErrorReply, ExportFormat, ExportRequest};
 use jetsweep_shared::service::{self, PartSender};
 use tempfile::TempDir;
@@ -28,6 +29,7 @@ const AT_ONCE: usize = 1;
 /// The open endpoint.
 pub(crate) struct Endpoint {
     bus: Bus,
+    subject: String,
     requests: Requests,
     place: Place,
 }
@@ -70,17 +72,20 @@ impl Endpoint {
         let place = Place::beside(database);
         place.sweep();
         let subject = bus.names.endpoint(role, "export");
-        let requests = service.endpoint_builder().name("export").add(subject).await;
-        Ok(Self { bus: bus.clone(), requests: requests.map_err(|error| error.to_string())?, place })
+        let requests = service.endpoint_builder().name("export").add(subject.as_str()).await;
+        Ok(Self { bus: bus.clone(), subject, requests: requests.map_err(|error| error.to_string())?, place })
     }
 
     /// Answers requests until the program stops.
     pub(crate) async fn serve(self, queries: Queries, shutdown: CancellationToken) {
-        let Self { bus, requests, place } = self;
-        let (bus, place, queries, stop) = (&bus, &place, &queries, &shutdown);
+        let Self { bus, subject, requests, place } = self;
+        let (bus, subject, place, queries, stop) = (&bus, &subject, &place, &queries, &shutdown);
         requests
             .take_until(stop.cancelled())
             .for_each_concurrent(AT_ONCE, async |request| {
+                if !is_request(&request.message, subject) {
+                    return;
+                }
                 // Whoever asked asks again when the program stops in the middle.
                 let answering = answer(bus, place, queries, &request);
                 let _ = stop.run_until_cancelled(answering).await;

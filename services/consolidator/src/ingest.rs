@@ -225,7 +225,7 @@ impl Reader {
             let subject = message.subject.to_string();
             let from = parent_from(message.headers.as_ref());
             let payload: Bytes = message.payload;
-            let event = LogEvent::decode(&names, &subject, &payload);
+            let event = LogEvent::decode(&names, &subject, message.headers.as_ref(), &payload);
             Entry { source, sequence, subject, payload, event, from, room }
         })
     }

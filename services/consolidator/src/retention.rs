@@ -126,7 +126,7 @@ impl Retention {
     async fn remove_deleted(&self, results: &jetstream::stream::Stream, batch: &BatchId) -> Result<(), RoundError> {
         let names = &self.bus.names;
         let keep = names.batch_event(batch, BatchEvent::Deleted);
-        let removed = purge_all_but(results, &names.results_of_batch(batch), &keep).await?;
+        let removed = self.purge_all_but(results, &names.results_of_batch(batch), &keep).await?;
         if removed == 0 {
             return Ok(());
         }
@@ -202,9 +202,21 @@ impl Retention {
         let names = &self.bus.names;
         let subject = names.batch_event(&event.batch_id, BatchEvent::Purged);
         self.bus.create(&subject, &format!("{}.purged", event.batch_id), events::encode(&event)).await?;
-        let messages = purge_all_but(results, &names.results_of_batch(&event.batch_id), &subject).await?;
+        let messages = self.purge_all_but(results, &names.results_of_batch(&event.batch_id), &subject).await?;
         tracing::info!(batch = %event.batch_id, messages, "results left the log; their rows are in the database");
         Ok(())
+    }
+
+    /// Purges the messages that match up to the one on the subject `keep`, which stays. Returns how many.
+    async fn purge_all_but(
+        &self,
+        results: &jetstream::stream::Stream,
+        filter: &str,
+        keep: &str,
+    ) -> Result<u64, RoundError> {
+        let Some(kept) = self.bus.last_stored(&self.bus.names.results_stream(), keep).await? else { return Ok(0) };
+        let purging = results.purge().filter(filter).sequence(kept.sequence);
+        Ok(purging.await.map_err(failed(format!("purge {filter}")))?.purged)
     }
 }
 
@@ -232,14 +244,6 @@ async fn batches_with(
         }
     }
     Ok(batches)
-}
-
-/// Purges the messages that match up to the one on the subject `keep`, which stays. Returns how many.
-async fn purge_all_but(results: &jetstream::stream::Stream, filter: &str, keep: &str) -> Result<u64, RoundError> {
-    let doing = || format!("purge {filter}");
-    let kept = results.get_last_raw_message_by_subject(keep).await.map_err(failed(doing()))?;
-    let purged = results.purge().filter(filter).sequence(kept.sequence).await.map_err(failed(doing()))?;
-    Ok(purged.purged)
 }
 
 /// The place in the stream up to which every durable consumer has acknowledged; `None` without any.

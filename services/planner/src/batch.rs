@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jetsweep_shared::bus::{Creation, headers_with_id};
+use jetsweep_shared::disguise;
 use jetsweep_shared::events::{self, Begin, Sealed, encode};
 use jetsweep_shared::ids::BatchId;
 use jetsweep_shared::subjects::{BatchEvent, PlanSubject};
@@ -53,6 +54,10 @@ impl Planned {
 /// Sees a plan message through.
 #[tracing::instrument(name = "plan", skip_all, fields(subject = held.subject()))]
 pub(crate) async fn handle(planner: Arc<Planner>, held: HeldPlan) {
+    if disguise::is_answer(held.headers()) {
+        let stored = refusal::store(&planner, &held, None, &Refusal::Disguised).await;
+        return finish(&planner, held, stored.map(|()| Settled::Done)).await;
+    }
     let Some(subject) = planner.bus.names.parse_plan(held.subject()) else {
         let stored = refusal::store(&planner, &held, None, &Refusal::InvalidBatchId).await;
         return finish(&planner, held, stored.map(|()| Settled::Done)).await;

@@ -1,6 +1,7 @@
 //! What is stored about a batch: events in RESULTS, the plan message in PLANS, keys in the bucket.
 
 use jetsweep_shared::bus::{Bus, BusError};
+use jetsweep_shared::disguise;
 use jetsweep_shared::events::{
     BatchStatus, Begin, Cancelled, Control, ControlAction, Deleted, Event, Purged, Sealed, decode, encode,
 };
@@ -37,8 +38,8 @@ pub(crate) async fn latest_begin(bus: &Bus, batch: &BatchId) -> Result<Option<Be
 /// message is gone.
 pub(crate) async fn planned_in(bus: &Bus, batch: &BatchId, generation: u32) -> Result<Parent, BatchError> {
     let subject = bus.names.generation_event(batch, generation, BatchEvent::Begin);
-    let begin = bus.last_with_headers(&bus.names.results_stream(), &subject).await?;
-    Ok(parent_from(begin.as_ref().map(|(headers, _)| headers)))
+    let begin = bus.last_stored(&bus.names.results_stream(), &subject).await?;
+    Ok(parent_from(begin.as_ref().map(|begin| &begin.headers)))
 }
 
 /// The event that says that every job of a generation is published.
@@ -123,8 +124,14 @@ impl Asked {
 
 /// What is asked of a batch, if anything.
 pub(crate) async fn asked(batches: &Store, batch: &BatchId) -> Result<Option<Asked>, BatchError> {
-    let entry = entry(batches, &control_key(batch)).await?;
-    Ok(entry.as_ref().and_then(read_control))
+    let key = control_key(batch);
+    let Some(asked) = entry(batches, &key).await?.as_ref().and_then(read_control) else { return Ok(None) };
+    let is_disguised = disguise::is_entry(batches, &key).await;
+    if is_disguised.map_err(|reason| BusError::Read { what: format!("key {key}"), reason })? {
+        tracing::warn!(key, "ignoring a control entry that nobody has written: the server was made to");
+        return Ok(None);
+    }
+    Ok(Some(asked))
 }
 
 /// What an entry of the bucket asks. One that cannot be read is logged and ignored.

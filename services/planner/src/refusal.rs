@@ -4,6 +4,7 @@ use async_nats::HeaderMap;
 use async_nats::jetstream::kv::Store;
 use jetsweep_engine::problem::Problem;
 use jetsweep_shared::bus::BusError;
+use jetsweep_shared::disguise;
 use jetsweep_shared::events::{self, BatchState, BatchStatus, headers};
 use jetsweep_shared::ids::BatchId;
 use jetsweep_shared::subjects::status_key;
@@ -24,6 +25,8 @@ const SERVER_HEADERS: &str = "Nats-";
 /// Why a plan message is given up on.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Refusal {
+    /// The server has put it there, for somebody who may not.
+    Disguised,
     /// Its subject does not end in a batch id.
     InvalidBatchId,
     /// Its spec cannot be run.
@@ -45,6 +48,7 @@ impl Refusal {
     /// Stable word for why.
     pub(crate) fn code(&self) -> &'static str {
         match self {
+            Refusal::Disguised => "malformed",
             Refusal::InvalidBatchId => "invalid_batch_id",
             Refusal::InvalidSpec(_) => "invalid_spec",
             Refusal::BatchExists { .. } => "batch_exists",
@@ -55,6 +59,7 @@ impl Refusal {
 
     fn message(&self) -> String {
         match self {
+            Refusal::Disguised => disguise::REFUSED.to_owned(),
             Refusal::InvalidBatchId => {
                 "the subject does not end in a batch id (1 to 64 letters, digits, '-', '_')".to_owned()
             }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_nats::jetstream::kv;
 use futures::StreamExt;
 use jetsweep_shared::bus::with_jitter;
+use jetsweep_shared::disguise;
 use jetsweep_shared::events::{self, Control, ControlAction};
 use jetsweep_shared::ids::BatchId;
 use jetsweep_shared::subjects::{ALL_CONTROL_KEY, EVERY_CONTROL_KEY, control_batch, control_key};
@@ -42,7 +43,7 @@ impl Controls {
         let (flag, is_new) = self.known_flag((batch.clone(), generation));
         if is_new {
             match self.bucket.entry(control_key(batch)).await {
-                Ok(Some(entry)) => self.apply(&entry),
+                Ok(Some(entry)) => self.heed(&entry).await,
                 Ok(None) => {}
                 Err(error) => tracing::debug!(%error, %batch, "cannot look whether the batch is cancelled"),
             }
@@ -78,7 +79,7 @@ impl Controls {
                         tracing::info!("watching for cancelled batches again");
                     }
                     while let Some(Ok(entry)) = entries.next().await {
-                        self.apply(&entry);
+                        self.heed(&entry).await;
                     }
                 }
                 Err(error) if !is_broken => {
@@ -89,6 +90,32 @@ impl Controls {
             }
             tokio::time::sleep(with_jitter(WATCH_AGAIN)).await;
         }
+    }
+
+    /// Does what an entry asks, if somebody has written it.
+    async fn heed(&self, entry: &kv::Entry) {
+        // Only what would stop work is worth a request.
+        let stops = match events::decode::<Control>(&entry.value) {
+            Ok(control) => entry.operation == kv::Operation::Put && control.action != ControlAction::Resume,
+            Err(_) => false,
+        };
+        if stops && self.concerns_us(&entry.key) {
+            match disguise::is_entry(&self.bucket, &entry.key).await {
+                Ok(false) => {}
+                Ok(true) => {
+                    let key = &entry.key;
+                    return tracing::warn!(key, "ignored what nobody has asked: the server was made to write it");
+                }
+                Err(reason) => tracing::debug!(reason, key = entry.key, "cannot look at who asks"),
+            }
+        }
+        self.apply(entry);
+    }
+
+    /// Whether work that is known depends on what a key says.
+    fn concerns_us(&self, key: &str) -> bool {
+        let of = control_batch(key);
+        key == ALL_CONTROL_KEY || self.lock().keys().any(|(batch, _)| Some(batch) == of.as_ref())
     }
 
     fn apply(&self, entry: &kv::Entry) {

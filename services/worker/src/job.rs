@@ -7,6 +7,7 @@ use async_nats::jetstream;
 use bytes::Bytes;
 use jetsweep_engine::backtest::RunFailure;
 use jetsweep_shared::bus::{Bus, BusError};
+use jetsweep_shared::disguise;
 use jetsweep_shared::events::{self, Begin, Job, Outcome, ShardResult, Timing};
 use jetsweep_shared::ids::Symbol;
 use jetsweep_shared::plan::RunRange;
@@ -25,6 +26,8 @@ pub(crate) struct Delivery {
     /// What the subject says, if it is one of ours.
     pub(crate) named: Option<JobSubject>,
     pub(crate) payload: Bytes,
+    /// Whether the server has put it there, for somebody who may not.
+    pub(crate) is_disguised: bool,
     /// Where its ack goes.
     pub(crate) reply: String,
     /// How often it was delivered, this time included.
@@ -47,6 +50,7 @@ impl Delivery {
             named: bus.names.parse_job(&subject),
             subject,
             payload: message.payload,
+            is_disguised: disguise::is_answer(message.headers.as_ref()),
             reply: message.reply?.to_string(),
             delivered,
             sequence,
@@ -69,8 +73,11 @@ impl Delivery {
     /// The job.
     ///
     /// # Errors
-    /// [`Failure::Fatal`] if it does not parse, or names another shard than its subject.
+    /// [`Failure::Fatal`] if nobody published it, it does not parse, or it names another shard than its subject.
     pub(crate) fn job(&self) -> Result<Job, Failure> {
+        if self.is_disguised {
+            return Err(Failure::fatal(code::MALFORMED, disguise::REFUSED));
+        }
         let job: Job = events::decode(&self.payload).map_err(|error| Failure::fatal(code::MALFORMED, error))?;
         let is_named = self.named.as_ref().is_some_and(|named| {
             (&named.batch, named.generation, named.shard) == (&job.batch_id, job.generation, job.shard)
@@ -106,7 +113,8 @@ pub(crate) async fn bury(
     let origin = delivery.subject.clone();
     // Cut as a failed run's message is.
     let RunFailure { code: error_code, message } = RunFailure::new(error_code, message);
-    let Some(named) = &delivery.named else {
+    // What nobody published says nothing about the job that it would be.
+    let Some(named) = delivery.named.as_ref().filter(|_| !delivery.is_disguised) else {
         let (stream, sequence) = (bus.names.jobs_stream(), delivery.sequence);
         let letter = Outgoing {
             subject: bus.names.dead_message(&stream, sequence),

@@ -19,6 +19,7 @@ use jetsweep_engine::problem::Problem;
 use jetsweep_engine::simulation::Trade;
 use jetsweep_engine::validation::Window;
 use jetsweep_shared::bus::Bus;
+use jetsweep_shared::disguise::is_request;
 use jetsweep_shared::events::{
     self, Begin, ErrorReply, ReplayInput, ReplayReply, ReplayRequest, TradeRow, WindowMetrics,
 };
@@ -180,10 +181,15 @@ impl Replays {
     /// Answers requests until the worker shuts down.
     pub(crate) async fn serve(self, shutdown: CancellationToken) {
         let Self { bus, bars, worker, service, requests } = self;
+        let subject = bus.names.endpoint(ROLE, ENDPOINT);
         let answerer = Answerer { bus, bars, worker };
         requests
             .take_until(shutdown.cancelled())
-            .for_each_concurrent(AT_ONCE, async |request| answerer.answer(&request).await)
+            .for_each_concurrent(AT_ONCE, async |request| {
+                if is_request(&request.message, &subject) {
+                    answerer.answer(&request).await;
+                }
+            })
             .await;
         if let Err(error) = service.stop().await {
             tracing::debug!(%error, "the service was not stopped in order");

@@ -1,40 +1,38 @@
-//! Every key there is, with what it takes: one table, against which files, variables and flags are checked alike.
+//! Every key there is, with what it takes and means: one table, against which files, variables and flags are checked alike, and
+//! from which the reference in `docs/configuration.md` is made.
 
 use jetsweep_engine::problem::{closest, did_you_mean};
 
-use crate::spec::quote;
-use crate::spec::tree::{Node, Value};
+use super::kind::Kind;
 
 /// A key of the configuration.
 pub(super) struct Key {
     /// With dots: `nats.url`.
     pub(super) path: &'static str,
     pub(super) kind: Kind,
+    /// What it is for, in Markdown, as the reference says it.
+    pub(super) meaning: &'static str,
+    /// The default in words, where it is none that is the same everywhere.
+    pub(super) default: Option<&'static str>,
 }
 
-/// What a key takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Text that is not empty.
-    Text,
-    /// Text that is not empty and never shown.
-    Secret,
-    /// One of a few words.
-    OneOf(&'static [&'static str]),
-    /// A fraction above 0, at most 1.
-    Share,
-    /// A fraction from 0 to 1.
-    Fraction,
-    /// A whole number of something, within bounds.
-    Whole { unit: &'static str, min: i64, max: i64 },
+const fn key(path: &'static str, kind: Kind, meaning: &'static str) -> Key {
+    Key { path, kind, meaning, default: None }
 }
 
-const fn text(path: &'static str) -> Key {
-    Key { path, kind: Kind::Text }
+const fn text(path: &'static str, meaning: &'static str) -> Key {
+    key(path, Kind::Text, meaning)
 }
 
-const fn whole(path: &'static str, unit: &'static str, min: i64, max: i64) -> Key {
-    Key { path, kind: Kind::Whole { unit, min, max } }
+const fn whole(path: &'static str, unit: &'static str, min: i64, max: i64, meaning: &'static str) -> Key {
+    key(path, Kind::Whole { unit, min, max }, meaning)
+}
+
+impl Key {
+    const fn by_default(mut self, words: &'static str) -> Self {
+        self.default = Some(words);
+        self
+    }
 }
 
 const TIB: i64 = 1 << 40;
@@ -43,65 +41,171 @@ const DAY_SECONDS: i64 = 24 * 3600;
 
 /// All keys, in the order in which they are shown.
 pub(super) const KEYS: [Key; 57] = [
-    text("nats.url"),
-    text("nats.credentials"),
-    text("nats.user"),
-    Key { path: "nats.password", kind: Kind::Secret },
-    text("nats.password_file"),
-    text("nats.tls_ca"),
-    text("nats.tls_certificate"),
-    text("nats.tls_key"),
-    text("nats.api_prefix"),
-    text("nats.namespace"),
-    whole("nats.replicas", "copies", 1, 5),
-    text("nats.server_binary"),
-    text("state_dir"),
-    text("data.root"),
-    text("data.allowed_urls"),
-    text("data.cache_dir"),
-    whole("data.cache_bytes", "bytes", MIB, 1024 * TIB),
-    whole("worker.slots", "slots", 1, 1024),
-    text("worker.name"),
-    whole("worker.cache_bytes", "bytes", MIB, TIB),
-    whole("worker.columns_bytes", "bytes", MIB, TIB),
-    Key { path: "worker.max_cpu", kind: Kind::Share },
-    Key { path: "worker.max_memory", kind: Kind::Share },
-    whole("worker.job_deadline_seconds", "seconds", 1, DAY_SECONDS),
-    whole("worker.run_deadline_seconds", "seconds", 1, DAY_SECONDS),
+    text("nats.url", "server, or several separated by commas (`--nats`)"),
+    text("nats.credentials", "a `.creds` file to sign in with"),
+    text("nats.user", "user to sign in with"),
+    key("nats.password", Kind::Secret, "password of `nats.user`"),
+    text("nats.password_file", "file that holds `nats.password`"),
+    text("nats.tls_ca", "PEM file of the certificates that the server's must be signed by; with it, only TLS will do"),
+    text("nats.tls_certificate", "PEM file of the certificate to show the server, together with `nats.tls_key`"),
+    text("nats.tls_key", "PEM file of the key of `nats.tls_certificate`"),
+    text(
+        "nats.api_prefix",
+        "where JetStream's API is: `jetsweep.api` for the roles of [nats/roles.conf](../nats/roles.conf), whose accounts import \
+         it",
+    ),
+    text("nats.namespace", "prefix of subjects and, in upper case, of streams: deployments can share an account"),
+    whole(
+        "nats.replicas",
+        "copies",
+        1,
+        5,
+        "copies of each stream, in a [cluster](durability.md) of at least as many servers",
+    ),
+    text("nats.server_binary", "the `nats-server` that `jetsweep run` starts (`--nats-server`)")
+        .by_default("found on `PATH` or in `.tools/`"),
+    text("state_dir", "the database, and the store of `run`'s own server (`--state`)"),
+    text("data.root", "folder under which every `source` of a sweep spec lies that is a path"),
+    text(
+        "data.allowed_urls",
+        "what a `source` that is a URL must begin with, several separated by commas: \
+         `https://bars.example/daily/, s3://bucket/` ([operations](operations.md#bars))",
+    )
+    .by_default("none"),
+    text("data.cache_dir", "folder that fetched bars are kept in; several workers may share it")
+        .by_default("`<state_dir>/data-cache`"),
+    whole(
+        "data.cache_bytes",
+        "bytes",
+        MIB,
+        1024 * TIB,
+        "most disk that fetched bars take; the least recently used files go first, and a larger file is refused with \
+         `data_too_large`",
+    ),
+    whole("worker.slots", "slots", 1, 1024, "jobs computed at the same time, each on a thread of its own (`--slots`)")
+        .by_default("cores"),
+    text("worker.name", "name in results and logs").by_default("host and process id"),
+    whole(
+        "worker.cache_bytes",
+        "bytes",
+        MIB,
+        TIB,
+        "most memory for bars, shared by all slots; runs over bars that take more fail with `data_too_large`",
+    ),
+    whole("worker.columns_bytes", "bytes", MIB, TIB, "most memory for indicator columns of one slot"),
+    key(
+        "worker.max_cpu",
+        Kind::Share,
+        "share of the machine's cores to use at most, as in 0.8: slots rest between runs so that the process stays below \
+         it",
+    ),
+    key(
+        "worker.max_memory",
+        Kind::Share,
+        "share of the machine's (or container's) memory to use at most, as in 0.5: what the worker keeps is cut to fit, \
+         and the system gives its process no more. A job that asks for more kills the worker once and is then a dead \
+         letter",
+    ),
+    whole(
+        "worker.job_deadline_seconds",
+        "seconds",
+        1,
+        DAY_SECONDS,
+        "runs of a job that are not done after this time fail with `timeout`; a child process that does not end then is \
+         killed and its job given up on",
+    ),
+    whole(
+        "worker.run_deadline_seconds",
+        "seconds",
+        1,
+        DAY_SECONDS,
+        "a run that takes longer fails with `timeout`; the other runs of its job go on",
+    ),
     // Less than this and the child cannot even load a symbol's bars.
-    whole("worker.child_memory_bytes", "bytes", 64 * MIB, TIB),
-    whole("worker.ack_wait_seconds", "seconds", 1, DAY_SECONDS),
-    whole("worker.drain_seconds", "seconds", 0, DAY_SECONDS),
-    whole("planner.shard_runs", "runs", 1, 1_000_000),
-    whole("planner.shard_ms", "milliseconds", 1, 60_000),
-    whole("planner.queue_depth", "jobs", 1, 1_000_000),
-    text("consolidator.database"),
-    whole("consolidator.commit_interval_ms", "milliseconds", 1, 60_000),
-    whole("consolidator.commit_rows", "rows", 1, 100_000_000),
-    whole("consolidator.memory_limit_bytes", "bytes", 64 * MIB, TIB),
-    whole("consolidator.threads", "threads", 1, 1024),
-    whole("consolidator.results_retention_seconds", "seconds", 0, 3650 * DAY_SECONDS),
-    text("mlflow.url"),
-    text("mlflow.username"),
-    Key { path: "mlflow.password", kind: Kind::Secret },
-    Key { path: "mlflow.token", kind: Kind::Secret },
-    text("mlflow.ca_file"),
-    text("mlflow.experiment"),
-    text("mlflow.batches_experiment"),
-    text("mlflow.log"),
-    Key { path: "mlflow.detail", kind: Kind::OneOf(&["full", "metrics"]) },
-    text("mlflow.rank_by"),
+    whole(
+        "worker.child_memory_bytes",
+        "bytes",
+        64 * MIB,
+        TIB,
+        "memory limit of the child process that runs a redelivered job",
+    ),
+    whole(
+        "worker.ack_wait_seconds",
+        "seconds",
+        1,
+        DAY_SECONDS,
+        "a job without a sign of life for this long is delivered again",
+    ),
+    whole(
+        "worker.drain_seconds",
+        "seconds",
+        0,
+        DAY_SECONDS,
+        "how long computing jobs may go on after a shutdown is asked for",
+    ),
+    whole("planner.shard_runs", "runs", 1, 1_000_000, "runs of a shard").by_default("from `planner.shard_ms`"),
+    whole("planner.shard_ms", "milliseconds", 1, 60_000, "work the planner aims to put into a shard"),
+    whole("planner.queue_depth", "jobs", 1, 1_000_000, "most jobs queued at a time for one runner and priority"),
+    text("consolidator.database", "the DuckDB file").by_default("`<state_dir>/results.duckdb`"),
+    whole(
+        "consolidator.commit_interval_ms",
+        "milliseconds",
+        1,
+        60_000,
+        "longest time between a result's arrival and its commit while others follow",
+    ),
+    whole("consolidator.commit_rows", "rows", 1, 100_000_000, "rows after which a transaction is committed at once"),
+    whole("consolidator.memory_limit_bytes", "bytes", 64 * MIB, TIB, "DuckDB's memory limit"),
+    whole("consolidator.threads", "threads", 1, 1024, "DuckDB's threads").by_default("cores"),
+    whole(
+        "consolidator.results_retention_seconds",
+        "seconds",
+        0,
+        3650 * DAY_SECONDS,
+        "how long a batch's results stay in the RESULTS stream after the batch has ended; rows stay for good",
+    ),
+    text("mlflow.url", "the MLflow tracking server that runs are logged to (`--mlflow`)"),
+    text("mlflow.username", "user to sign in with"),
+    key("mlflow.password", Kind::Secret, "password of `mlflow.username`"),
+    key("mlflow.token", Kind::Secret, "bearer token to sign in with, in place of a user"),
+    text("mlflow.ca_file", "PEM file with certificates to trust beside the system's"),
+    text("mlflow.experiment", "names of the experiments that runs go to"),
+    text("mlflow.batches_experiment", "name of the experiment that batch runs go to"),
+    text("mlflow.log", "which runs are logged: `auto`, `all`, `top:N` or `none` ([MLflow](mlflow.md#which-runs))"),
+    key(
+        "mlflow.detail",
+        Kind::OneOf(&["full", "metrics"]),
+        "how much of a run: `full`, or `metrics` without its dataset, trades, equity and charts",
+    ),
+    text("mlflow.rank_by", "metric by which runs are the best, the highest first"),
     // More than this, and sqlite's pool of connections collapses.
-    whole("mlflow.concurrency", "requests", 1, 8),
-    whole("mlflow.timeout_seconds", "seconds", 1, 3600),
-    whole("limits.batch_runs", "runs", 1, i64::MAX),
-    text("http.listen"),
-    Key { path: "http.token", kind: Kind::Secret },
-    text("http.token_file"),
-    Key { path: "log.format", kind: Kind::OneOf(&["auto", "human", "json"]) },
-    text("log.filter"),
-    text("traces.endpoint"),
-    Key { path: "traces.sample", kind: Kind::Fraction },
+    whole("mlflow.concurrency", "requests", 1, 8, "requests to MLflow on their way at the same time"),
+    whole("mlflow.timeout_seconds", "seconds", 1, 3600, "longest a request to MLflow may take"),
+    whole("limits.batch_runs", "runs", 1, i64::MAX, "most runs in one batch"),
+    text(
+        "http.listen",
+        "where a service shows `/livez`, `/readyz` and `/metrics`: a port (`9464`), which is one of this machine only, or \
+         address and port (`0.0.0.0:9464`) (`--http`)",
+    ),
+    key("http.token", Kind::Secret, "bearer token that `/metrics` asks for"),
+    text("http.token_file", "file that holds `http.token`"),
+    key(
+        "log.format",
+        Kind::OneOf(&["auto", "human", "json"]),
+        "how log lines look, on standard error (`--log-format`)",
+    ),
+    text("log.filter", "what is logged, in the notation of `RUST_LOG`"),
+    text(
+        "traces.endpoint",
+        "receiver of OTLP over HTTP that spans are sent to, as in `http://collector:4318`; without one nothing is \
+         [traced](operations.md#traces). An address without a path gets `/v1/traces`",
+    ),
+    key(
+        "traces.sample",
+        Kind::Fraction,
+        "share of the batches that are traced. Whoever begins a trace decides, and the batch is traced whole or not at \
+         all",
+    ),
 ];
 
 /// The key of a path, or what is wrong with the path.
@@ -139,51 +243,5 @@ fn suggestion(path: &str) -> String {
     match KEYS.iter().find(|key| split(key).1 == name) {
         Some(namesake) => format!(" (did you mean \"{}\"?)", namesake.path),
         None => did_you_mean(path, KEYS.iter().map(|key| key.path)),
-    }
-}
-
-impl Kind {
-    /// Whether a value fits, and if not what is wrong with it.
-    pub(super) fn check(self, node: &Node) -> Result<(), String> {
-        match (self, &node.value) {
-            (Kind::Text | Kind::Secret, Value::Text(text)) if text.trim().is_empty() => {
-                Err("is empty; leave the key out for its default".to_owned())
-            }
-            (Kind::Text | Kind::Secret, Value::Text(_)) => Ok(()),
-            (Kind::OneOf(words), Value::Text(text)) if words.contains(&text.as_str()) => Ok(()),
-            (Kind::Whole { min, max, .. }, Value::Whole(number)) if (min..=max).contains(number) => Ok(()),
-            (Kind::Whole { unit, min, max }, Value::Whole(number)) => {
-                Err(format!("must be from {min} to {max} {unit}, is {number}"))
-            }
-            (Kind::Share, Value::Float(number)) if *number > 0.0 && *number <= 1.0 => Ok(()),
-            (Kind::Share, Value::Whole(1)) => Ok(()),
-            (Kind::Share, Value::Float(number)) => Err(format!("must be above 0 and at most 1, is {number}")),
-            (Kind::Share, Value::Whole(number)) => Err(format!("must be above 0 and at most 1, is {number}")),
-            (Kind::Fraction, Value::Float(number)) if (0.0..=1.0).contains(number) => Ok(()),
-            (Kind::Fraction, Value::Whole(0 | 1)) => Ok(()),
-            (Kind::Fraction, Value::Float(number)) => Err(format!("must be from 0 to 1, is {number}")),
-            (Kind::Fraction, Value::Whole(number)) => Err(format!("must be from 0 to 1, is {number}")),
-            // A value of the wrong type may be a secret written without quotes.
-            (Kind::Secret, _) => Err("must be text in quotes".to_owned()),
-            (wanted, found) => Err(format!("must be {}, is {}", wanted.describe(), found.describe())),
-        }
-    }
-
-    /// Reads a variable's text as a value of this kind. What cannot be read stays text, for [`Kind::check`] to refuse.
-    pub(super) fn parse(self, text: &str) -> Value {
-        match (self, text.trim().parse(), text.trim().parse()) {
-            (Kind::Whole { .. }, Ok(number), _) => Value::Whole(number),
-            (Kind::Share | Kind::Fraction, _, Ok(number)) => Value::Float(number),
-            _ => Value::Text(text.to_owned()),
-        }
-    }
-
-    fn describe(self) -> String {
-        match self {
-            Kind::Text | Kind::Secret => "text in quotes".to_owned(),
-            Kind::OneOf(words) => words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" or "),
-            Kind::Share | Kind::Fraction => "a fraction, as in 0.8".to_owned(),
-            Kind::Whole { unit, .. } => format!("a whole number of {unit}"),
-        }
     }
 }

@@ -12,8 +12,10 @@
 //! [`Config::explain`] tells each value in force and where it came from.
 
 mod keys;
+mod kind;
 mod load;
 mod mlflow;
+mod reference;
 mod secret;
 mod settings;
 mod traces;
@@ -21,6 +23,7 @@ mod whole;
 
 pub use load::{ConfigError, Explained, FILE_NAME, Origin, Overrides, Sources};
 pub use mlflow::{Detail, LogRuns, MlflowConfig, PLACEHOLDERS};
+pub use reference::reference;
 pub use secret::{Secret, redact_url};
 pub use settings::{
     Config, ConsolidatorConfig, DataConfig, HttpConfig, LimitsConfig, LogConfig, LogFormat, NatsConfig, PlannerConfig,

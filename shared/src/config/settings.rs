@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::load::Origin;
 use super::mlflow::MlflowConfig;
-use super::secret::Secret;
+use super::secret::{Secret, redact_url};
 use super::traces::TracesConfig;
+use crate::spec::Source;
 
 const MIB: u64 = 1 << 20;
 
@@ -301,6 +302,23 @@ impl DataConfig {
     pub fn url_prefixes(&self) -> impl Iterator<Item = &str> {
         let listed = self.allowed_urls.as_deref().unwrap_or_default().split(',');
         listed.map(str::trim).filter(|prefix| !prefix.is_empty())
+    }
+
+    /// What no key's kind can tell: each with the key.
+    pub(super) fn problems(&self) -> Vec<(&'static str, String)> {
+        let problem = |prefix: &str| {
+            let place = prefix.split(['?', '#']).next().unwrap_or_default();
+            let shown = redact_url(place);
+            if !matches!(Source::of(prefix), Ok(Source::Url(_))) {
+                let wanted = "write https://, http:// or s3://, and a host";
+                return Some(format!("{shown:?} begins no address that is read: {wanted}"));
+            }
+            // It is shown to whoever asks for the configuration.
+            (place.contains('@') || place != prefix).then(|| {
+                format!("{shown:?} has a user, a query or a fragment: leave it out, since it stands for a folder")
+            })
+        };
+        self.url_prefixes().filter_map(problem).map(|message| ("data.allowed_urls", message)).collect()
     }
 }
 

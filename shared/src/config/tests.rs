@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::*;
+use crate::spec::tree::Node;
 
 fn sources(env: &[(&str, &str)]) -> Sources {
     let env = env.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
@@ -163,6 +164,24 @@ fn values_that_do_not_fit_together_are_refused() {
 }
 
 #[test]
+fn allowed_addresses_have_no_secrets_and_show_none() {
+    let good = "https://bars.example/daily/, s3://bucket/,http://127.0.0.1:8080/";
+    let config = Config::load(&sources(&[("JETSWEEP_DATA__ALLOWED_URLS", good)])).unwrap();
+    assert_eq!(config.data.url_prefixes().count(), 3);
+    for bad in [
+        "https://user:hunter2@bars.example/daily/",
+        "https://bars.example/daily/?token=hunter2",
+        "https://bars.example/daily/#hunter2",
+        "ftp://user:hunter2@bars.example/",
+        "s3://bucket/, https://hunter2@bars.example/",
+    ] {
+        let error = Config::load(&sources(&[("JETSWEEP_DATA__ALLOWED_URLS", bad)])).unwrap_err().to_string();
+        assert!(error.contains("1 problem\n  JETSWEEP_DATA__ALLOWED_URLS: "), "{error}");
+        assert!(!error.contains("hunter2") && error.contains("bars.example"), "{error}");
+    }
+}
+
+#[test]
 fn files_that_cannot_be_used_are_named() {
     let missing = Config::load(&sources(&[("JETSWEEP_CONFIG", "/nowhere/hub.toml")])).unwrap_err().to_string();
     assert!(missing.starts_with("failed to read the configuration file /nowhere/hub.toml: No such file"), "{missing}");
@@ -211,35 +230,38 @@ fn repository(name: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-#[test]
-fn the_reference_has_every_key_and_no_other() {
-    let reference = repository("docs/configuration.md");
-    let rows = reference.lines().filter(|line| line.starts_with("| `"));
-    let first_cells = rows.map(|row| row.split('|').nth(1).unwrap());
-    let mut documented: Vec<&str> = first_cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
-    let mut keys: Vec<&str> = keys::KEYS.iter().map(|key| key.path).collect();
-    documented.sort_unstable();
-    keys.sort_unstable();
-    assert_eq!(documented, keys, "docs/configuration.md and the keys of the code");
+/// What a variable of a deployment is set to on the rest of its line, with the defaults of variables within.
+fn set_to(rest: &str) -> Option<String> {
+    let rest = rest.lines().next().unwrap_or_default();
+    let value = [": ", ", value: ", "="].iter().find_map(|between| rest.strip_prefix(between))?.trim();
+    if let Some((_, default)) = value.strip_prefix("${").and_then(|value| value.split_once(":-")) {
+        return Some(default.trim_end_matches('}').to_owned());
+    }
+    Some(value.trim_end_matches(['}', '\\', ' ']).trim_matches('"').to_owned())
 }
 
 #[test]
-fn deployments_set_keys_that_there_are() {
-    let mut variables = 0;
+fn deployments_set_keys_that_there_are_to_what_they_take() {
+    let (mut variables, mut values) = (0, 0);
     let kubernetes =
         ["planner", "worker", "consolidator", "mlflow-bridge"].map(|role| format!("deploy/kubernetes/{role}.yaml"));
     for file in ["compose.yaml".to_owned(), "Dockerfile".to_owned()].into_iter().chain(kubernetes) {
         let text = repository(&file);
-        for word in text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
-            let Some(name) = word.strip_prefix("JETSWEEP_") else { continue };
+        for (at, _) in text.match_indices("JETSWEEP_") {
+            let end = text[at..].find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len() - at);
+            let word = &text[at..at + end];
             // The image's name in compose.yaml, and the commit in the Dockerfile, are of the build and not of the program.
             if matches!(word, "JETSWEEP_IMAGE" | "JETSWEEP_COMMIT" | "JETSWEEP_JOBS") {
                 continue;
             }
-            let key = name.to_lowercase().replace("__", ".");
-            keys::find(&key).unwrap_or_else(|problem| panic!("{file}: {word} {problem}"));
+            let path = word["JETSWEEP_".len()..].to_lowercase().replace("__", ".");
+            let key = keys::find(&path).unwrap_or_else(|problem| panic!("{file}: {word} {problem}"));
             variables += 1;
+            let Some(value) = set_to(&text[at + end..]) else { continue };
+            let fits = key.kind.check(&Node::new(key.kind.parse(&value)));
+            fits.unwrap_or_else(|problem| panic!("{file}: {word} {problem}"));
+            values += 1;
         }
     }
-    assert!(variables > 20, "only {variables} variables were found");
+    assert!(variables > 20 && values > 20, "only {variables} variables and {values} values were found");
 }

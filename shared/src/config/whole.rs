@@ -5,7 +5,6 @@ use jetsweep_engine::problem::Problem;
 use super::load::{Origin, read_text};
 use super::secret::Secret;
 use super::settings::Config;
-use crate::spec::Source;
 use crate::subjects::Names;
 
 impl Config {
@@ -52,15 +51,8 @@ impl Config {
                 "nats.credentials and nats.user cannot both be used to sign in; set one of them".to_owned(),
             );
         }
-        for prefix in self.data.url_prefixes() {
-            if !matches!(Source::of(prefix), Ok(Source::Url(_))) {
-                problem(
-                    "data.allowed_urls",
-                    format!("{prefix:?} begins no address that is read: write https://, http:// or s3://, and a host"),
-                );
-            }
-        }
-        for (key, message) in self.mlflow.problems().into_iter().chain(self.traces.problems()) {
+        let sections = [self.data.problems(), self.mlflow.problems(), self.traces.problems()];
+        for (key, message) in sections.into_iter().flatten() {
             problem(key, message);
         }
         problems

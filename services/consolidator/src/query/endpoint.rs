@@ -8,6 +8,7 @@ use async_nats::service::{self, NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE, Req
 use bytes::Bytes;
 use futures::StreamExt;
 use jetsweep_shared::bus::Bus;
+use jetsweep_shared::disguise::is_request;
 use jetsweep_shared::events::{ErrorReply, QueryRequest, headers};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -30,6 +31,8 @@ const HEADERS_BYTES: usize = 4 << 10;
 const PARTS_AHEAD: usize = 2;
 /// Role of the consolidator in subjects, and its name as a service.
 pub(crate) const ROLE: &str = "consolidator";
+/// The endpoint's name.
+const QUERY: &str = "query";
 
 /// Where connections for queries come from.
 #[derive(Debug, Clone)]
@@ -67,9 +70,8 @@ impl Endpoint {
             .start(ROLE, env!("CARGO_PKG_VERSION"))
             .await
             .map_err(|error| error.to_string())?;
-        let subject = bus.names.endpoint(ROLE, "query");
-        let requests =
-            service.endpoint_builder().name("query").add(subject).await.map_err(|error| error.to_string())?;
+        let subject = bus.names.endpoint(ROLE, QUERY);
+        let requests = service.endpoint_builder().name(QUERY).add(subject).await.map_err(|error| error.to_string())?;
         Ok(Self { bus: bus.clone(), service, requests })
     }
 
@@ -82,9 +84,14 @@ impl Endpoint {
     pub(crate) async fn serve(self, queries: Queries, metrics: Metrics, shutdown: CancellationToken) {
         let Self { bus, service, requests } = self;
         let (bus, queries, metrics, stop) = (&bus, &queries, &metrics, &shutdown);
+        let subject = &bus.names.endpoint(ROLE, QUERY);
         requests
             .take_until(stop.cancelled())
-            .for_each_concurrent(AT_ONCE, async |request| answer(bus, queries, metrics, &request, stop).await)
+            .for_each_concurrent(AT_ONCE, async |request| {
+                if is_request(&request.message, subject) {
+                    answer(bus, queries, metrics, &request, stop).await;
+                }
+            })
             .await;
         if let Err(error) = service.stop().await {
             tracing::debug!(%error, "the service was not stopped in order");

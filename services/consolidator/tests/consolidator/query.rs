@@ -268,7 +268,7 @@ async fn exported(setting: &Setting, request: Value) -> Result<Vec<u8>, ErrorRep
     let silence = jetsweep_tests::LIMIT;
     let parts =
         service::ask(&setting.bus, subject, HeaderMap::new(), request.to_string().into(), silence).await.unwrap();
-    match parts.all().await {
+    match parts.all(1 << 20).await {
         Ok((_, bytes)) => Ok(bytes),
         Err(ServiceError::Refused(reply)) => Err(reply),
         Err(error) => panic!("{error}"),

@@ -104,7 +104,7 @@ async fn a_later_version_stops_it_where_it_is() {
     let begin = begin("b", 0);
     setting.publish_begin(&begin).await;
     setting.publish_result(&result(&begin, 0)).await;
-    let subject = setting.bus.names.result(&begin.batch_id, 0, 1);
+    let subject = setting.bus.names.batch_event(&begin.batch_id, BatchEvent::Cancelled);
     setting.publish_bytes(&subject, r#"{"version": 2, "new": true}"#.into()).await;
     setting.publish_result(&result(&begin, 2)).await;
     let error = consolidator.end().await.unwrap_err();
@@ -112,6 +112,23 @@ async fn a_later_version_stops_it_where_it_is() {
     assert!(error.to_string().contains("upgrade"), "{error}");
     assert_eq!(value(&setting.database(), "SELECT sequence FROM position"), 2, "what came before it is kept");
     assert_eq!(value(&setting.database(), "SELECT count(*) FROM backtest_results"), 4);
+}
+
+#[tokio::test]
+async fn a_result_of_a_later_version_on_a_subject_of_this_one_stops_nobody() {
+    let setting = Setting::new().await;
+    let consolidator = setting.consolidator();
+    let begin = begin("b", 0);
+    let subject = setting.bus.names.result(&begin.batch_id, 0, 1);
+    let later = r#"{"version": 2, "new": true}"#;
+    setting.publish_begin(&begin).await;
+    setting.publish_bytes(&subject, later.into()).await;
+    setting.publish_whole(&begin).await;
+    assert_eq!(setting.ended("b").await.succeeded, RUNS);
+    let letter = setting.dead_letter("malformed").await;
+    assert_eq!((&letter.payload[..], header(&letter, headers::ORIGIN)), (later.as_bytes(), Some(subject.as_str())));
+    assert!(header(&letter, headers::ERROR).unwrap().contains("version 2"), "{letter:?}");
+    consolidator.stop().await;
 }
 
 #[tokio::test]

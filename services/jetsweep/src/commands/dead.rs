@@ -9,9 +9,10 @@ use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use async_nats::jetstream::stream::Stream;
 use bytes::Bytes;
 use futures::StreamExt;
+use jetsweep_shared::disguise;
 use jetsweep_shared::events::headers;
 use jetsweep_shared::ids::BatchId;
-use jetsweep_shared::subjects::{DeadJob, Names};
+use jetsweep_shared::subjects::{DeadJob, Names, ResultSubject};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -70,8 +71,11 @@ struct Letter {
     shard: Option<u32>,
     code: String,
     error: String,
-    /// Subject it first had.
+    /// Subject it first had, as whoever gave up on it says.
     origin: String,
+    /// Subject it is kept under.
+    #[serde(skip)]
+    subject: String,
     given_up_at: Timestamp,
     bytes: usize,
     #[serde(skip)]
@@ -153,6 +157,7 @@ impl Dead {
             code: header(headers::ERROR_CODE),
             error: header(headers::ERROR),
             origin: header(headers::ORIGIN),
+            subject: subject.to_owned(),
             given_up_at: Timestamp::from_nanosecond(at_nanos).unwrap_or_default(),
             bytes: payload.len(),
             headers,
@@ -170,6 +175,14 @@ impl Dead {
                 (Some(batch), Some(_)) => of_batches.entry(batch.clone()).or_default().push(letter),
                 _ => others.push(letter),
             }
+        }
+        for letter in &others {
+            may_be_published_again(self.names(), letter).map_err(|cause| {
+                let number = letter.number;
+                Failure::bad_input(self.doing, format!("message {number} cannot be put back: {cause}")).hint(format!(
+                    "look at it with `jetsweep dead show {number}`; `jetsweep dead drop {number}` removes it"
+                ))
+            })?;
         }
         let mut done = Vec::new();
         for (batch, letters) in of_batches {
@@ -193,14 +206,6 @@ impl Dead {
     }
 
     async fn publish_again(&self, letter: &Letter) -> Result<(), Failure> {
-        let origin = &letter.origin;
-        let is_ours = ["plans", "jobs", "results"]
-            .iter()
-            .any(|kind| origin.starts_with(&format!("{}.{kind}.", self.names().namespace())));
-        if !is_ours {
-            let cause = format!("message {} does not say where it was: {origin:?}", letter.number);
-            return Err(Failure::bad_input(self.doing, cause));
-        }
         let mut headers = HeaderMap::new();
         for (name, values) in letter.headers.iter() {
             let text = name.to_string();
@@ -210,7 +215,7 @@ impl Dead {
                 values.iter().for_each(|value| headers.append(name.clone(), value.clone()));
             }
         }
-        let published = self.services.bus.publish_with_headers(origin, headers, letter.payload.clone()).await;
+        let published = self.services.bus.publish_with_headers(&letter.origin, headers, letter.payload.clone()).await;
         published.map(drop).or_broken(|| self.doing)
     }
 
@@ -230,6 +235,31 @@ impl Dead {
 
     async fn delete(&self, number: u64) -> Result<(), Failure> {
         self.stream.delete_message(number).await.map(drop).or_broken(|| self.doing)
+    }
+}
+
+/// Whether a letter that is of no job may go back to where it says it was, which is done with an operator's permissions.
+/// Workers write letters, too, and one that is taken over may say anything in them: what is put back is a plan, as the planner
+/// keeps it, or a result, which workers may publish anyway.
+///
+/// # Errors
+///
+/// In words, if it may not.
+fn may_be_published_again(names: &Names, letter: &Letter) -> Result<(), String> {
+    let Letter { origin, subject, .. } = letter;
+    if disguise::is_answer(Some(&letter.headers)) {
+        return Err(disguise::REFUSED.to_owned());
+    }
+    if names.parse_plan(origin).is_some_and(|plan| *subject == names.dead_plan(&plan.batch)) {
+        return Ok(());
+    }
+    let is_of_results = names.parse_dead_message(subject).is_some_and(|(stream, _)| stream == names.results_stream());
+    match names.parse_result(origin) {
+        Some(ResultSubject::Shard { .. }) if is_of_results => Ok(()),
+        Some(ResultSubject::Event { event, .. }) => {
+            Err(format!("it says that it was at {origin}, and `{event}` is an event that services alone may publish"))
+        }
+        _ => Err(format!("it says that it was at {origin:?}, which does not agree with where it is kept, {subject}")),
     }
 }
 
@@ -339,5 +369,59 @@ impl Report for Handled {
 
     fn quiet(&self, out: &mut dyn Write) -> io::Result<()> {
         self.numbers.iter().try_for_each(|number| writeln!(out, "{number}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letter(subject: &str, origin: &str) -> Letter {
+        Letter {
+            number: 1,
+            batch_id: None,
+            generation: None,
+            shard: None,
+            code: String::new(),
+            error: String::new(),
+            origin: format!("jetsweep.{origin}"),
+            subject: format!("jetsweep.dead.v1.{subject}"),
+            given_up_at: Timestamp::UNIX_EPOCH,
+            bytes: 0,
+            headers: HeaderMap::new(),
+            payload: Bytes::new(),
+        }
+    }
+
+    #[test]
+    fn a_letter_goes_back_only_to_where_letters_of_its_kind_come_from() {
+        let names = Names::default();
+        let may = |letter: &Letter| may_be_published_again(&names, letter);
+        let of_results = "malformed.JETSWEEP_RESULTS.7";
+        for (subject, origin) in
+            [("b.plan", "plans.v1.b"), ("b.plan", "plans.v1.b.2"), (of_results, "results.v1.b.0.7")]
+        {
+            assert_eq!(may(&letter(subject, origin)), Ok(()), "{subject} {origin}");
+        }
+        for event in ["begin", "sealed", "cancelled", "deleted", "purged", "1.begin"] {
+            let told = may(&letter(of_results, &format!("results.v1.b.{event}"))).unwrap_err();
+            assert!(told.contains("services alone"), "{told}");
+        }
+        for (subject, origin) in [
+            ("b.plan", "plans.v1.c"),
+            (of_results, "plans.v1.b"),
+            ("malformed.JETSWEEP_PLANS.7", "plans.v1.b"),
+            ("malformed.JETSWEEP_JOBS.7", "jobs.v1.native.high.b.0.0"),
+            ("malformed.JETSWEEP_JOBS.7", "results.v1.b.0.7"),
+            ("b.plan", "results.v1.b.0.7"),
+            (of_results, "results.v2.b.0.7"),
+            (of_results, "planner.delete"),
+        ] {
+            let told = may(&letter(subject, origin)).unwrap_err();
+            assert!(told.contains(origin) && told.contains(subject), "{told}");
+        }
+        let mut disguised = letter("b.plan", "plans.v1.b");
+        disguised.headers.insert("Nats-Sequence", "1");
+        assert_eq!(may(&disguised), Err(disguise::REFUSED.to_owned()));
     }
 }

@@ -12,6 +12,7 @@ use async_nats::jetstream::{self, AckKind};
 use futures::{StreamExt, stream};
 use jetsweep_shared::bus::{Bus, BusError, with_jitter};
 use jetsweep_shared::config::{Config, LogRuns};
+use jetsweep_shared::disguise;
 use jetsweep_shared::events::{self, Begin, MlflowState, ShardResult};
 use jetsweep_shared::ids::BatchId;
 use jetsweep_shared::monitor::Monitor;
@@ -24,7 +25,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::batch::{BatchLog, Context, LogError, batches_tags};
 use crate::client::{CallError, ClientError, Mlflow, Tag};
-use crate::dead;
+use crate::dead::{self, Reason};
 use crate::metrics;
 use crate::row::RunRow;
 use crate::source::Services;
@@ -327,6 +328,10 @@ impl Bridge {
     /// Logs what a message of RESULTS says. `Err` when that has to be tried again.
     async fn log(&self, message: &Message, sequence: u64) -> Result<(), String> {
         let subject = message.subject.as_str();
+        let malformed = |words: String| self.bury(message, sequence, Reason::Malformed(words));
+        if disguise::is_answer(message.headers.as_ref()) {
+            return malformed(disguise::REFUSED.to_owned()).await;
+        }
         match self.bus.names.parse_result(subject) {
             Some(ResultSubject::Shard { .. }) => {}
             // The batch run is there early, so that whoever looks finds it.
@@ -339,14 +344,14 @@ impl Bridge {
                 self.stop.cancel();
                 return Err("of a later version".to_owned());
             }
-            None => return self.bury(message, sequence, &[]).await,
+            None => {
+                return malformed(format!("{subject} is no subject of a result or of an event of a batch")).await;
+            }
         }
         let result: ShardResult = match events::decode(&message.payload) {
             Ok(result) => result,
-            Err(error) => {
-                tracing::error!(subject, %error, "a result cannot be read");
-                return self.bury(message, sequence, &[]).await;
-            }
+            // One of a later version on a subject of this one, too: see docs/threat-model.md.
+            Err(error) => return malformed(error.to_string()).await,
         };
         let Some(log) = self.opened(&result.batch_id).await? else { return Ok(()) };
         if self.context.config.log_runs().of_batch(log.begin.total_runs) != LogRuns::All {
@@ -377,11 +382,11 @@ impl Bridge {
         if let Some((_, words)) = refusals.first() {
             step.failed(words);
         }
-        if refusals.is_empty() { Ok(()) } else { self.bury(message, sequence, &refusals).await }
+        if refusals.is_empty() { Ok(()) } else { self.bury(message, sequence, Reason::Refused(refusals)).await }
     }
 
-    async fn bury(&self, message: &Message, sequence: u64, refusals: &[(u64, String)]) -> Result<(), String> {
-        let kept = dead::keep(&self.bus, message, sequence, refusals).await;
+    async fn bury(&self, message: &Message, sequence: u64, reason: Reason) -> Result<(), String> {
+        let kept = dead::keep(&self.bus, message, sequence, &reason).await;
         kept.map_err(|error| error.to_string())
     }
 

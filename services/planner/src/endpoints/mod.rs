@@ -14,6 +14,7 @@ use async_nats::service::{Request, Service, ServiceExt};
 use futures::StreamExt;
 use futures::future::join_all;
 use jetsweep_shared::bus::Bus;
+use jetsweep_shared::disguise::is_request;
 
 use crate::error::PlannerError;
 use crate::planner::{Planner, VERSION};
@@ -103,6 +104,9 @@ async fn answer_each(planner: &Arc<Planner>, question: Question, requests: Endpo
 }
 
 async fn answer(planner: Arc<Planner>, question: Question, request: Request) {
+    if !is_request(&request.message, &planner.bus.names.endpoint(ROLE, question.name())) {
+        return;
+    }
     let metrics = &planner.metrics;
     match question {
         Question::Submit => metrics.submits.inc(),

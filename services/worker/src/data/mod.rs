@@ -15,7 +15,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use jetsweep_engine::backtest::RunFailure;
-use jetsweep_engine::bars::{Bars, BarsError};
+use jetsweep_engine::bars::{Bars, BarsError, Fault};
 use jetsweep_shared::bus::Bus;
 use jetsweep_shared::config::Config;
 use jetsweep_shared::ids::Symbol;
@@ -228,18 +228,13 @@ fn read_within(reader: impl Read, bytes: u64, file: &str, data: &DataRef, limit:
     if bytes > largest_file(data, limit) {
         return Err(too_large(bytes));
     }
-    let bars = Bars::read_csv(reader, file).map_err(|error| {
-        if error.is_read_failure() {
-            DataError::Unreadable { what: format!("data file {file}"), reason: error.fault.to_string() }
-        } else {
-            DataError::Invalid(error)
+    Bars::read_csv_between(reader, file, data.from, data.to, limit).map_err(|error| match error.fault {
+        Fault::Read(reason) => {
+            DataError::Unreadable { what: format!("data file {file}"), reason: Fault::Read(reason).to_string() }
         }
-    })?;
-    let bars = if data.from.is_none() && data.to.is_none() { bars } else { bars.between(data.from, data.to) };
-    match bars.size_bytes() as u64 {
-        bytes if bytes > limit => Err(too_large(bytes)),
-        _ => Ok(bars),
-    }
+        Fault::TooLarge { bytes, .. } => too_large(bytes),
+        _ => DataError::Invalid(error),
+    })
 }
 
 /// Runs what blocks on a thread for it.
@@ -328,5 +323,25 @@ mod tests {
         let mut wanted = data("{symbol}.csv");
         wanted.from = Some("2024-01-03".parse().unwrap());
         assert_eq!(load(root.path(), &wanted, &symbol("A")).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn bars_between_dates_are_bounded_too() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("A.csv"), CSV).unwrap();
+        let mut wanted = data("{symbol}.csv");
+        let size = |wanted: &DataRef| load(root.path(), wanted, &symbol("A")).unwrap().size_bytes() as u64;
+        let whole = size(&wanted);
+        wanted.from = Some("2024-01-03".parse().unwrap());
+        let part = size(&wanted);
+        assert!(part < whole);
+        assert!(load_within(root.path(), &wanted, &symbol("A"), part).is_ok(), "as much as they take is enough");
+        let refused = load_within(root.path(), &wanted, &symbol("A"), part - 1).unwrap_err();
+        let DataError::TooLarge { bytes, limit, .. } = refused else { panic!("{refused}") };
+        assert_eq!((bytes, limit), (part, part - 1));
+        // Whatever is wrong before and after the dates is told as ever.
+        fs::write(root.path().join("A.csv"), CSV.replacen("10,11,9", "10,1,9", 1)).unwrap();
+        let invalid = load_within(root.path(), &wanted, &symbol("A"), part).unwrap_err();
+        assert!(invalid.to_string().starts_with("A.csv:2: high"), "{invalid}");
     }
 }

@@ -3,7 +3,9 @@
 use std::fs::File;
 use std::sync::Arc;
 
+use async_nats::HeaderMap;
 use async_nats::service::NATS_SERVICE_ERROR_CODE;
+use futures::StreamExt;
 use jetsweep_engine::backtest::Strategy;
 use jetsweep_engine::bars::Bars;
 use jetsweep_engine::columns::Columns;
@@ -13,10 +15,10 @@ use jetsweep_shared::events::{self, Begin, ErrorReply, ReplayInput, ReplayReply,
 use jetsweep_shared::ids::Priority;
 use jetsweep_shared::plan::{Plan, StrategyPlan};
 use jetsweep_shared::replay::replay;
-use jetsweep_shared::service::ServiceError;
+use jetsweep_shared::service::{self, PartSender, ServiceError};
 use jetsweep_shared::spec::ResolvedSpec;
 use jetsweep_shared::subjects::BatchEvent;
-use jetsweep_tests::{eventually, sample_data};
+use jetsweep_tests::{LIMIT, eventually, sample_data};
 
 use crate::support::{RUNS, World, batch, job};
 
@@ -173,4 +175,26 @@ async fn an_answer_larger_than_a_message_comes_in_parts() {
     let refused: ErrorReply = serde_json::from_slice(&plain.payload).unwrap();
     assert_eq!(refused.code, "too_large");
     worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_without_end_is_given_up_on() {
+    let world = World::new().await;
+    let subject = world.bus.names.endpoint("worker", "replay");
+    let mut requests = world.bus.client.subscribe(subject.clone()).await.unwrap();
+    world.bus.client.flush().await.unwrap();
+    let bus = world.bus.clone();
+    let endless = tokio::spawn(async move {
+        let request = requests.next().await.unwrap();
+        let mut parts = PartSender::new(&bus, request.reply.unwrap(), HeaderMap::new());
+        let part = bytes::Bytes::from(vec![b'x'; parts.largest_part()]);
+        while parts.send(part.clone()).await.is_ok() {}
+    });
+    let limit = 1 << 20;
+    let asked = service::ask(&world.bus, subject, HeaderMap::new(), "".into(), LIMIT).await.unwrap();
+    let error = asked.all(limit).await.unwrap_err();
+    assert!(matches!(error, ServiceError::TooLarge { limit: most, .. } if most == limit), "{error}");
+    assert!(!error.is_passing());
+    // Nobody listens any more, which whoever answers is told.
+    jetsweep_tests::within(LIMIT, "the end of the answer", endless).await.unwrap();
 }

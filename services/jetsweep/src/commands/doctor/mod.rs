@@ -1,13 +1,16 @@
 //! `jetsweep doctor`: looks at everything a deployment needs, and says what to do about what is wrong.
 
 mod machine;
+mod permissions;
+mod settings;
 
 use std::io::{self, Write};
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::PullConsumer;
+use async_nats::jetstream::consumer::{IntoConsumerConfig, PullConsumer};
 use futures::StreamExt;
 use jetsweep_shared::bus::Bus;
+use jetsweep_shared::config::Origin;
 use jetsweep_shared::events::{self, MlflowBridgeStatus};
 use jetsweep_shared::subjects::MLFLOW_BRIDGE_KEY;
 use jetsweep_shared::topology::{self, Tuning};
@@ -78,7 +81,7 @@ pub(crate) async fn execute(app: &App) -> Answer {
     let mut findings = Findings::default();
     machine::check(&app.config, &mut findings);
     match Services::find(app).await {
-        Ok(Some(services)) => check_services(&services.bus, &mut findings).await,
+        Ok(Some(services)) => check_services(app, &services.bus, &mut findings).await,
         Ok(None) => findings.warning(
             "nats",
             "no server is configured, and no `jetsweep run` is using the state folder",
@@ -93,7 +96,8 @@ pub(crate) async fn execute(app: &App) -> Answer {
     Ok(Box::new(findings))
 }
 
-async fn check_services(bus: &Bus, findings: &mut Findings) {
+async fn check_services(app: &App, bus: &Bus, findings: &mut Findings) {
+    let tuning = Tuning::from(&app.config);
     let server = bus.client.server_info();
     let version = &server.version;
     let mut numbers = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
@@ -109,8 +113,12 @@ async fn check_services(bus: &Bus, findings: &mut Findings) {
         findings.bad("payload", found, "set max_payload to 1MB: results of some batches are larger");
     }
     check_clock(bus, findings).await;
-    check_streams(bus, findings).await;
-    check_consumers(bus, findings).await;
+    // A server that `jetsweep run` has started lets everybody do everything.
+    if app.config.origin("nats.url") != Origin::Default {
+        permissions::check(&app.config.nats, bus, findings).await;
+    }
+    check_streams(bus, &tuning, findings).await;
+    check_consumers(bus, &tuning, findings).await;
     check_bridge(bus, findings).await;
     check_roles(bus, findings).await;
 }
@@ -133,13 +141,13 @@ async fn check_clock(bus: &Bus, findings: &mut Findings) {
     }
 }
 
-async fn check_streams(bus: &Bus, findings: &mut Findings) {
-    let wanted = match topology::streams(&bus.names, &Tuning::default()) {
+async fn check_streams(bus: &Bus, tuning: &Tuning, findings: &mut Findings) {
+    let wanted = match topology::streams(&bus.names, tuning) {
         Ok(wanted) => wanted,
         Err(error) => return findings.bad("streams", error.to_string(), "this is a bug of jetsweep: report it"),
     };
     // Deployments whose bars are in a folder need no data bucket.
-    let data = topology::data_stream(&bus.names, &Tuning::default()).ok();
+    let data = topology::data_stream(&bus.names, tuning).ok();
     let optional = data.as_ref().map(|config| config.name.clone());
     let dead = bus.names.dead_stream();
     for config in wanted.into_iter().chain(data) {
@@ -160,28 +168,27 @@ async fn check_streams(bus: &Bus, findings: &mut Findings) {
             Some(share) => format!("{messages} messages, {:.0}% of its limit", share * 100.0),
             None => format!("{messages} messages, {}; it has no limit", number::bytes(bytes)),
         };
-        if info.config.discard != config.discard || info.config.retention != config.retention {
-            findings.bad(
-                name,
-                "it may drop messages: its settings are not ours",
-                "compare it with the files under nats/",
-            );
-        } else if share.is_some_and(|share| share > FULL) {
+        let differs = settings::tell(name, topology::differences(&info.config, &config), findings);
+        if share.is_some_and(|share| share > FULL) {
             findings.warning(name, size, "see \"a stream is full\" in the runbook");
         } else if *name == dead && messages > 0 {
             findings.warning(name, size, "look at what was given up on: jetsweep dead list");
-        } else {
+        } else if !differs {
             findings.good(name, size);
         }
     }
 }
 
-async fn check_consumers(bus: &Bus, findings: &mut Findings) {
-    let Ok(wanted) = topology::consumers(&bus.names, &Tuning::default()) else { return };
+async fn check_consumers(bus: &Bus, tuning: &Tuning, findings: &mut Findings) {
+    let Ok(wanted) = topology::consumers(&bus.names, tuning) else { return };
     for (stream, config) in wanted {
-        let name = config.durable_name.unwrap_or_default();
+        let name = config.durable_name.clone().unwrap_or_default();
         match bus.jetstream.get_consumer_from_stream(&name, &stream).await {
-            Ok(found) => check_consumer(&stream, &found, findings),
+            Ok(found) => {
+                let differences = topology::differences(&found.cached_info().config, &config.into_consumer_config());
+                let differs = settings::tell(&format!("{stream} > {name}"), differences, findings);
+                check_consumer(&stream, &found, differs, findings);
+            }
             Err(error) => findings.bad(
                 &format!("{stream} > {name}"),
                 format!("it cannot be looked at: {error}"),
@@ -191,13 +198,14 @@ async fn check_consumers(bus: &Bus, findings: &mut Findings) {
     }
 }
 
-fn check_consumer(stream: &str, consumer: &PullConsumer, findings: &mut Findings) {
+/// Whether somebody takes a consumer's messages. Of one whose settings differ it is told only if nobody does.
+fn check_consumer(stream: &str, consumer: &PullConsumer, differs: bool, findings: &mut Findings) {
     let info = consumer.cached_info();
     let check = format!("{stream} > {}", info.name);
     let state = format!("{} waiting, {} held", info.num_pending, info.num_ack_pending);
     if info.num_pending > 0 && info.num_waiting == 0 && info.num_ack_pending == 0 {
         findings.bad(&check, format!("{state}, and nobody takes them"), "start the service that does");
-    } else {
+    } else if !differs {
         findings.good(&check, state);
     }
 }
@@ -208,7 +216,7 @@ async fn check_bridge(bus: &Bus, findings: &mut Findings) {
     let Ok(consumer) = bus.jetstream.get_consumer_from_stream(bus.names.mlflow_consumer(), &stream).await else {
         return;
     };
-    check_consumer(&stream, &consumer, findings);
+    check_consumer(&stream, &consumer, false, findings);
     let Ok(bucket) = bus.batches().await else { return };
     let Ok(Some(told)) = bucket.get(MLFLOW_BRIDGE_KEY).await else { return };
     let Ok(bridge) = events::decode::<MlflowBridgeStatus>(&told) else { return };
