@@ -226,9 +226,10 @@ fn the_reference_has_every_key_and_no_other() {
 #[test]
 fn deployments_set_keys_that_there_are() {
     let mut variables = 0;
-    let kubernetes =
-        ["planner", "worker", "consolidator", "mlflow-bridge"].map(|role| format!("deploy/kubernetes/{role}.yaml"));
-    for file in ["compose.yaml".to_owned(), "Dockerfile".to_owned()].into_iter().chain(kubernetes) {
+    let manifests = ["planner", "worker", "consolidator", "mlflow-bridge", "jobs/submit"];
+    let kubernetes = manifests.map(|name| format!("deploy/kubernetes/{name}.yaml"));
+    let docker = ["compose.yaml", "compose.tls.yaml", "Dockerfile"].map(str::to_owned);
+    for file in docker.into_iter().chain(kubernetes) {
         let text = repository(&file);
         for word in text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
             let Some(name) = word.strip_prefix("JETSWEEP_") else { continue };
