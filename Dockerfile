@@ -4,8 +4,8 @@
 #   docker build -t jetsweep --target prebuilt .      takes the program at dist/jetsweep, compiled elsewhere for the
 #                                                     same or an older glibc than the runtime image's
 #
-# Without a registry of crates: `mkdir .cargo && cargo vendor > .cargo/config.toml` before the first form. A mirror is a
-# [source] section in the same file.
+# Without a registry of crates: `mkdir .cargo && cargo vendor --locked > .cargo/config.toml` before the first form. A mirror
+# is a [source] section in the same file.
 
 ARG RUST_IMAGE=rust:1.95-bookworm
 # glibc and libstdc++ and nothing else: no shell, no package manager; its user `nonroot` is 65532.

@@ -243,9 +243,10 @@ fn set_to(rest: &str) -> Option<String> {
 #[test]
 fn deployments_set_keys_that_there_are_to_what_they_take() {
     let (mut variables, mut values) = (0, 0);
-    let kubernetes =
-        ["planner", "worker", "consolidator", "mlflow-bridge"].map(|role| format!("deploy/kubernetes/{role}.yaml"));
-    for file in ["compose.yaml".to_owned(), "Dockerfile".to_owned()].into_iter().chain(kubernetes) {
+    let manifests = ["planner", "worker", "consolidator", "mlflow-bridge", "jobs/submit"];
+    let kubernetes = manifests.map(|name| format!("deploy/kubernetes/{name}.yaml"));
+    let docker = ["compose.yaml", "compose.tls.yaml", "Dockerfile"].map(str::to_owned);
+    for file in docker.into_iter().chain(kubernetes) {
         let text = repository(&file);
         for (at, _) in text.match_indices("JETSWEEP_") {
             let end = text[at..].find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len() - at);
