@@ -4,6 +4,7 @@
 #   docker build -t jetsweep --target prebuilt .      takes the program at dist/jetsweep, compiled elsewhere for the
 #                                                     same or an older glibc than the runtime image's
 #
+# With BuildKit, Docker's builder since version 23: the older one would want dist/jetsweep for the first form too.
 # Without a registry of crates: `mkdir .cargo && cargo vendor --locked > .cargo/config.toml` before the first form. A mirror
 # is a [source] section in the same file.
 
