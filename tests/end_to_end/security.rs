@@ -194,7 +194,8 @@ async fn no_answer_of_the_server_does_what_a_role_may_not() {
     let services = ["planner", "worker", "consolidator"].map(|role| secured.jetsweep(role, &[role]).start());
     answers(&secured, "consolidator").await;
     answers(&secured, "planner").await;
-    let submit = ["submit", text(&example("quickstart.toml")), "--batch", "b", "--wait", "--output", "json"];
+    let spec = example("quickstart.toml");
+    let submit = ["submit", text(&spec), "--batch", "b", "--wait", "--output", "json"];
     assert_eq!(ledger(&secured.jetsweep("client", &submit).done().await.json()), (459, [459, 0, 0, 0]));
     let jetstream = async_nats::jetstream::new(operator(&secured).await);
     let stored = async || -> Vec<(String, u64)> {
@@ -241,8 +242,9 @@ async fn no_answer_of_the_server_does_what_a_role_may_not() {
                 wire.writer.write_all(&write).await.unwrap();
                 assert_eq!(wire.hear().await, "+OK", "{role} writing {key}");
                 for ask in &asks {
-                    wire.say(&format!("PUB {ask} {reply} 20\r\n{{\"no_wait\":true     }}\r\n")).await;
-                    wire.say(&format!("PUB {ask} {reply} 0\r\n\r\n")).await;
+                    for payload in [r#"{"no_wait":true}"#, ""] {
+                        wire.say(&format!("PUB {ask} {reply} {}\r\n{payload}\r\n", payload.len())).await;
+                    }
                 }
             }
         }
