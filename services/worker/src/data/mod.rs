@@ -3,7 +3,7 @@
 //! A spec's `source` (`daily/{symbol}.csv`) resolves under the worker's `data.root` and can never leave it; one that is a
 //! name of the data bucket or an allowed address is fetched to disk first (`remote`). What can go wrong falls into two
 //! classes: the data's fault, which fails the runs that need it and nothing else, and the
-//! infrastructure's ([`DataError::Unreadable`]), which is tried again.
+//! infrastructure's ([`DataError::Unreadable`], [`DataError::Unwritable`]), which is tried again.
 
 mod cache;
 mod flights;
@@ -89,12 +89,23 @@ pub enum DataError {
         /// The system's words.
         reason: String,
     },
+    /// What was fetched cannot be kept on disk now.
+    #[error(
+        "failed to write to the folder {folder} (data.cache_dir): {reason}; it must be one that this user may write to, with \
+         room on its disk"
+    )]
+    Unwritable {
+        /// The data cache.
+        folder: String,
+        /// The system's words.
+        reason: String,
+    },
 }
 
 impl DataError {
     /// Whether trying again may help.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, DataError::Unreadable { .. })
+        matches!(self, DataError::Unreadable { .. } | DataError::Unwritable { .. })
     }
 
     /// Stable word for it, as in a failed run's row: `data_refused`, `data_missing`, `data_invalid`. Errors that are
@@ -105,7 +116,7 @@ impl DataError {
             DataError::Missing { .. } | DataError::NotThere { .. } => code::DATA_MISSING,
             DataError::Invalid(_) | DataError::NotAFile { .. } => code::DATA_INVALID,
             DataError::TooLarge { .. } | DataError::TooLargeToKeep { .. } => code::DATA_TOO_LARGE,
-            DataError::Unreadable { .. } => "data_unreadable",
+            DataError::Unreadable { .. } | DataError::Unwritable { .. } => "data_unreadable",
         }
     }
 

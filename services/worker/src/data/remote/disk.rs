@@ -58,6 +58,11 @@ impl DiskCache {
         Self { folder, limit_bytes, room: Mutex::default() }
     }
 
+    /// Where it is.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Most bytes it keeps.
     pub(super) fn limit_bytes(&self) -> u64 {
         self.limit_bytes
@@ -135,12 +140,12 @@ impl DiskCache {
     /// Removes what must go. How many bytes are left, those of drafts among them.
     fn evict(&self, newest: &Path) -> io::Result<u64> {
         let mut files = Vec::new();
+        let mut drafts = 0;
         for entry in fs::read_dir(self.files())? {
             let entry = entry?;
             // Another worker may remove it meanwhile.
             let Ok(metadata) = entry.metadata() else { continue };
             let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-        let mut drafts = 0;
             if !entry.file_name().to_string_lossy().starts_with(DRAFT) {
                 files.push((used, metadata.len(), entry.path()));
                 continue;
@@ -329,7 +334,6 @@ mod tests {
         keep(&cache, &[1; 50]).await;
         assert!(!dead.exists());
     }
-}
 
     #[tokio::test]
     async fn what_is_being_fetched_takes_room_too() {
@@ -345,3 +349,4 @@ mod tests {
         let kept = cache.keep(draft.end().await.unwrap()).unwrap();
         assert!(kept.path.exists() && new.path.exists());
     }
+}

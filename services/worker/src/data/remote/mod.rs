@@ -141,7 +141,7 @@ impl Remote {
                     return Err(refused(problem));
                 }
                 let bucket = self.bucket(source).await?;
-                let content = bucket.find(name).await.map_err(|error| unreadable(source, &error))?;
+                let content = bucket.find(name).await.map_err(|error| self.not_of_bucket(source, &error))?;
                 let content = content.ok_or_else(|| DataError::NotThere { source_path: source.to_owned() })?;
                 Ok(Seen { version: content.digest.clone(), at: At::Store(content) })
             }
@@ -149,7 +149,9 @@ impl Remote {
                 let url = self.urls.check(text)?;
                 let version = self.urls.look(&url).await?;
                 let bytes = version.bytes.map_or_else(|| "?".to_owned(), |bytes| bytes.to_string());
-                Ok(Seen { version: format!("{} {bytes}", version.tag), at: At::Url(url, version) })
+                // What nothing tells apart is another version at every look.
+                let tag = version.tag.clone().unwrap_or_else(|| format!("{:016x}", rand::random::<u64>()));
+                Ok(Seen { version: format!("{tag} {bytes}"), at: At::Url(url, version) })
             }
             Ok(Source::File(_)) => Err(refused("it is a path")),
             Err(_) => Err(refused("nothing is known of its scheme")),
@@ -161,6 +163,9 @@ impl Remote {
             let reason = "there is no connection to a NATS server that has it: set nats.url".to_owned();
             return Err(DataError::Refused { source_path: source.to_owned(), reason });
         };
+        if let Some(bucket) = lock(&self.bucket).clone() {
+            return Ok(bucket);
+        }
         let bucket = DataBucket::open(bus).await.map_err(|error| unreadable(source, &error))?;
         let nobody =
             || format!("there is no bucket {}: `jetsweep data push` or a planner makes it", bus.names.data_bucket());
@@ -202,7 +207,8 @@ impl Remote {
     /// The file on disk that a source has, fetched if it is not there.
     ///
     /// # Errors
-    /// [`DataError::TooLarge`], [`DataError::TooLargeToKeep`]; [`DataError::Unreadable`] if it cannot be fetched now.
+    /// [`DataError::TooLarge`], [`DataError::TooLargeToKeep`]; [`DataError::Unreadable`] if it cannot be fetched now, and
+    /// [`DataError::Unwritable`] if it cannot be kept.
     pub(crate) async fn fetch(
         self: &Arc<Self>,
         source: &str,
@@ -217,12 +223,12 @@ impl Remote {
         }
         let most = Most { to_keep: self.disk.limit_bytes(), to_read: largest_file(data, limit), limit };
         most.check(source, seen.bytes().unwrap_or(0))?;
+        let flight = (source.to_owned(), seen.version.clone(), most);
         let (remote, seen, owned) = (Arc::clone(self), seen.clone(), source.to_owned());
         let fetch = || async move {
             let fetched = patiently(|| async {
                 let fetching = tokio::time::timeout(LONGEST_FETCH, remote.fetch_now(&owned, &seen, most));
                 fetching.await.unwrap_or_else(|_| Err(unreadable(&owned, &"it takes more than an hour")))
-        let flight = (source.to_owned(), seen.version.clone(), most);
             });
             let fetched = fetched.await;
             if fetched.is_err() {
@@ -272,14 +278,15 @@ impl Remote {
 
     /// The content, as it comes.
     async fn pieces(
-        &self,
+        self: &Arc<Self>,
         source: &str,
         seen: &Seen,
     ) -> Result<BoxStream<'static, Result<Bytes, DataError>>, DataError> {
         match &seen.at {
             At::Store(content) => {
                 let (bucket, source) = (self.bucket(source).await?, source.to_owned());
-                Ok(bucket.read(content).map_err(move |error| unreadable(&source, &error)).boxed())
+                let remote = Arc::clone(self);
+                Ok(bucket.read(content).map_err(move |error| remote.not_of_bucket(&source, &error)).boxed())
             }
             At::Url(url, version) => {
                 let (found, pieces) = self.urls.get(url).await?;
@@ -294,6 +301,11 @@ impl Remote {
     fn seen(&self) -> MutexGuard<'_, HashMap<String, (Instant, Seen)>> {
         lock(&self.seen)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing under these locks leaves a half-made change.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether what was fetched is what was promised.
@@ -316,11 +328,6 @@ fn check(source: &str, seen: &Seen, whole: &Whole) -> Result<(), DataError> {
 struct Most {
     /// For the disk cache.
     to_keep: u64,
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing under these locks leaves a half-made change.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
     /// For its bars to have a chance of fitting into memory.
     to_read: u64,
     /// Bytes of that memory.
@@ -346,10 +353,10 @@ impl Kept {
     /// # Errors
     /// As [`load`](super::load); `source` is what errors call it.
     pub(crate) fn read(&self, source: &str, data: &DataRef, limit: u64) -> Result<Option<Bars>, DataError> {
-        let cannot_read = |error: std::io::Error| unreadable(&self.path.display().to_string(), &error);
+        let cannot_read = |error: io::Error| unreadable(&self.path.display().to_string(), &error);
         let file = match File::open(&self.path) {
             Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(cannot_read(error)),
         };
         let bytes = file.metadata().map_err(cannot_read)?.len();
@@ -362,7 +369,7 @@ impl Kept {
         }
         tracing::warn!(path = %self.path.display(), found, "a file of the data cache is damaged, and is fetched again");
         match std::fs::remove_file(&self.path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(cannot_read(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(cannot_read(error)),
             _ => Ok(None),
         }
     }
