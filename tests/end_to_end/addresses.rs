@@ -149,20 +149,30 @@ async fn what_is_not_allowed_is_not_asked_for() {
     for (batch, source) in [
         ("elsewhere", format!("http://{}/bars/{{symbol}}.csv", other.address)),
         ("beside", format!("{root}/bars-of-others/{{symbol}}.csv")),
-        ("encoded", format!("{root}/bars/%2e%2e/{{symbol}}.csv")),
     ] {
         submit(&cluster, batch, &source).await.with_code(3);
         let (code, message) = failure(&cluster, batch).await;
         assert_eq!(code, "data_refused", "{message}");
-        assert!(message.contains("data.allowed_urls") || message.contains("write http"), "{message}");
+        assert!(message.contains("data.allowed_urls"), "{message}");
+    }
+    for encoded in ["%2e%2e/", "..%2f", "..;/"] {
+        let source = format!("{root}/bars/{encoded}{{symbol}}.csv");
+        let told = submit(&cluster, "encoded", &source).await.refused();
+        assert!(told.contains("is no address that is read"), "{told}");
     }
     // Nor is it by way of somebody who is allowed.
     web.move_to(&format!("http://{}/bars", other.address));
     submit(&cluster, "redirected", &format!("{root}/moved/{{symbol}}.csv")).await.with_code(3);
     let (code, message) = failure(&cluster, "redirected").await;
     assert_eq!(code, "data_refused");
-    assert!(message.contains(&format!("redirects to http://{}", other.address)), "{message}");
+    let place = format!("redirects to http://{}/bars/", other.address);
+    assert!(message.contains(&place) && message.contains("data.allowed_urls"), "{message}");
     assert_eq!(other.asked(), Vec::<String>::new());
+    web.move_to(&format!("{root}/bars/..%2fothers"));
+    submit(&cluster, "redirected-up", &format!("{root}/moved/{{symbol}}.csv")).await.with_code(3);
+    let (code, message) = failure(&cluster, "redirected-up").await;
+    assert!(code == "data_refused" && message.contains("written as %2f"), "{message}");
+    assert!(!(message + &cluster.logs()).contains("X-Amz-Signature"), "signed addresses are nobody's business");
 
     web.move_to(&format!("{root}/bars"));
     let report = submit(&cluster, "moved", &format!("{root}/moved/{{symbol}}.csv")).await.json();
@@ -174,7 +184,7 @@ async fn bars_in_s3_are_asked_for_with_a_signature() {
     let web = Web::serve(&sample_data()).await;
     let endpoint = format!("http://{}", web.address);
     let variables = [
-        ("JETSWEEP_DATA__ALLOWED_URLS", "s3://bars/daily"),
+        ("JETSWEEP_DATA__ALLOWED_URLS", "s3://bars/daily,s3://moved"),
         ("AWS_ENDPOINT_URL", &endpoint),
         ("AWS_ALLOW_HTTP", "true"),
         ("AWS_ACCESS_KEY_ID", "the-key"),
@@ -191,6 +201,20 @@ async fn bars_in_s3_are_asked_for_with_a_signature() {
     }
     submit(&cluster, "other", "s3://other/daily/{symbol}.csv").await.with_code(3);
     assert_eq!(failure(&cluster, "other").await.0, "data_refused");
+    submit(&cluster, "empty-part", "s3://bars/daily//{symbol}.csv").await.with_code(3);
+    let (code, message) = failure(&cluster, "empty-part").await;
+    assert!(code == "data_refused" && message.contains("its key is none that is read"), "{message}");
+    // A bucket of another region may be asked for at the right place later.
+    web.move_to("http://elsewhere.example");
+    let spec = cluster.state.file("spec.toml", SPEC);
+    let validate = ["validate", text(&spec), "--data", "s3://moved/{symbol}.csv"];
+    let validate = variables.iter().fold(jetsweep(validate), |command, (name, value)| command.env(name, value));
+    let told = validate.env("JETSWEEP_STATE_DIR", cluster.state.path()).done().await.with_code(2).stderr;
+    assert!(
+        told.contains("failed to read") && told.contains("AWS_REGION") && told.contains("elsewhere.example"),
+        "{told}"
+    );
+    assert!(!told.contains("X-Amz-Signature"), "{told}");
     assert!(!cluster.logs().contains("X-Amz-Signature"), "signed addresses are nobody's business");
 }
 
@@ -218,6 +242,15 @@ async fn commands_on_this_machine_fetch_bars_too() {
     let closed = format!("{allowed}closed/{{symbol}}.csv");
     let told = command(&["validate", spec, "--data", &closed]).done().await.with_code(2).stderr;
     assert!(told.contains("403 Forbidden") && told.contains("sign in"), "{told}");
+    web.move_to(&format!("{allowed}moved"));
+    let circle = format!("{allowed}moved/{{symbol}}.csv");
+    let told = command(&["validate", spec, "--data", &circle]).done().await.with_code(2).stderr;
+    assert!(told.contains("redirects more than 5 times") && !told.contains("allowed_urls"), "{told}");
+    // A folder that cannot be one.
+    let folder = format!("{spec}/cache");
+    let told = command(&["validate", spec, "--data", &source]).env("JETSWEEP_DATA__CACHE_DIR", &folder).done().await;
+    let told = told.with_code(2).stderr;
+    assert!(told.contains(&format!("failed to write to the folder {folder} (data.cache_dir)")), "{told}");
     let told = jetsweep(["validate", spec, "--data", &source]).env("JETSWEEP_STATE_DIR", state.path()).done().await;
     let told = told.refused();
     assert!(told.contains("data.allowed_urls"), "{told}");

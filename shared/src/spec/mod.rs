@@ -59,7 +59,7 @@ pub use inline::{LoadedSpec, load};
 pub(crate) use reader::quote;
 pub use report::{LocatedProblem, SpecReport};
 pub use short::{ShortSpec, split_source};
-pub use source::{STORE_SCHEME, Source, climbs, store_name_problem};
+pub use source::{STORE_SCHEME, Source, store_name_problem, url_path_problem};
 
 /// Where a sweep's bars come from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -51,8 +51,24 @@ pub(super) fn fill(source: &str, symbol: &Symbol) -> String {
 }
 
 /// Whether any part of a path is `..`, which would lead out of where it belongs.
-pub fn climbs(path: &str) -> bool {
+pub(super) fn climbs(path: &str) -> bool {
     path.split(['/', '\\']).any(|part| part == "..")
+}
+
+/// Why the path of an address may lead out of the folder it seems to be in, if it may: servers disagree on what is a slash.
+/// `url` is all of the address.
+pub fn url_path_problem(url: &str) -> Option<&'static str> {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    if climbs(rest) {
+        return Some("it contains \"..\"");
+    }
+    let path = rest.split(['?', '#']).next().unwrap_or(rest).to_ascii_lowercase();
+    if path.contains("%2f") || path.contains("%5c") {
+        return Some("a slash in it is written as %2f or %5c: write it as /");
+    }
+    let parts = path.replace("%2e", ".");
+    let climbs = parts.split('/').any(|part| part == ".." || part.starts_with("..;"));
+    climbs.then_some("a part of it is \"..\", or begins with \"..;\"")
 }
 
 /// Why this is no name of an object in the data bucket, if it is none.
@@ -82,7 +98,7 @@ pub(super) fn url_problem(url: &str) -> Option<&'static str> {
         // What a spec says is in every result and in the database.
         return Some("it has a user in it: a spec is no place for passwords");
     }
-    climbs(rest).then_some("it contains \"..\"")
+    url_path_problem(url)
 }
 
 #[cfg(test)]
@@ -106,8 +122,29 @@ mod tests {
         for good in ["https://h/a/A.csv", "s3://bucket/A.csv", "http://h:8000/A.csv?x=a@b"] {
             assert_eq!(url_problem(good), None, "{good}");
         }
-        for bad in ["https:///A.csv", "https://u:p@h/A.csv", "s3://b/../c/A.csv"] {
+        for bad in ["https:///A.csv", "https://u:p@h/A.csv", "s3://b/../c/A.csv", "https://h/a/..%2fA.csv"] {
             assert!(url_problem(bad).is_some(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn addresses_stay_where_they_are() {
+        for good in ["https://h/a..b/A;v=1.csv", "https://h/A.csv?X-Amz-Credential=a%2Fb", "https://h/...;/%2eA.csv"] {
+            assert_eq!(url_path_problem(good), None, "{good}");
+        }
+        for bad in [
+            "https://h/../A.csv",
+            "https://h/a/..%2fA.csv",
+            "https://h/a/..%2FA.csv",
+            "https://h/a/..%5cA.csv",
+            "https://h/a/x%2Fy.csv",
+            "https://h/a/..;/A.csv",
+            "https://h/a/..;x=1/A.csv",
+            "https://h/a/%2e%2e/A.csv",
+            "https://h/a/.%2E;x/A.csv",
+            "https://h/a\\..\\A.csv",
+        ] {
+            assert!(url_path_problem(bad).is_some(), "{bad}");
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt};
 use jetsweep_shared::config::DataConfig;
-use jetsweep_shared::spec::climbs;
+use jetsweep_shared::spec::url_path_problem;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path;
 use object_store::signer::Signer;
@@ -73,15 +73,18 @@ impl Urls {
     pub(super) fn check(&self, source: &str) -> Result<Url, DataError> {
         let refused = |reason: String| DataError::Refused { source_path: source.to_owned(), reason };
         let url = Url::parse(source).map_err(|error| refused(format!("it is no address: {error}")))?;
-        if climbs(source) || !url.username().is_empty() || url.password().is_some() {
-            return Err(refused("it contains \"..\", or a user".to_owned()));
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(refused("it has a user in it".to_owned()));
+        }
+        if let Some(problem) = url_path_problem(source) {
+            return Err(refused(problem.to_owned()));
         }
         // What is compared is what is asked for: nothing is written in another way on the way.
         if url.as_str() != source {
             return Err(refused(format!("it is not written as addresses are: write {url}")));
         }
-        if url.scheme() == S3 && url.query().is_some() {
-            return Err(refused("an object of S3 has no query".to_owned()));
+        if url.scheme() == S3 {
+            object(&url).map_err(refused)?;
         }
         if is_allowed(&self.allowed, &url) {
             return Ok(url);
@@ -129,7 +132,7 @@ impl Urls {
     }
 
     async fn signed(&self, method: &Method, url: &Url) -> Result<Url, String> {
-        let path = Path::from_url_path(url.path()).map_err(|error| error.to_string())?;
+        let path = object(url)?;
         let bucket = self.bucket(url.host_str().unwrap_or_default()).map_err(|error| error.to_string())?;
         let signed = bucket.signed_url(method.clone(), &path, SIGNED_TIME).await;
         signed.map_err(|error| format!("cannot sign the request, see the AWS_ variables: {error}"))
@@ -160,27 +163,42 @@ fn is_allowed(allowed: &[String], url: &Url) -> bool {
     allowed.iter().any(|folder| url.as_str().starts_with(folder.as_str()))
 }
 
+/// The key of an object of S3, or why the address is of none.
+fn object(url: &Url) -> Result<Path, String> {
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("an object of S3 has no query and no fragment".to_owned());
+    }
+    if url.path().ends_with('/') {
+        return Err("it names no object: write the key of one, as in s3://bucket/daily/AAPL.csv".to_owned());
+    }
+    let path = Path::from_url_path(url.path());
+    path.map_err(|error| format!("its key is none that is read: {error}; write one as in s3://bucket/daily/AAPL.csv"))
+}
+
 /// A client that is led nowhere that is not allowed.
 fn client(allowed: Arc<[String]>) -> Result<Client, String> {
     // Fails only when the process has a provider, which then is used.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let policy = redirect::Policy::custom(move |attempt| {
-        match is_allowed(&allowed, attempt.url()) && attempt.previous().len() <= MOST_REDIRECTS {
-            true => attempt.follow(),
-            false => attempt.stop(),
+        let to = attempt.url();
+        if to.scheme() == S3 || !is_allowed(&allowed, to) || url_path_problem(to.as_str()).is_some() {
+            return attempt.stop();
+        }
+        match attempt.previous().len() > MOST_REDIRECTS {
+            true => attempt.error(format!("it redirects more than {MOST_REDIRECTS} times")),
+            false => attempt.follow(),
         }
     });
     let builder = Client::builder().connect_timeout(CONNECT_TIME).read_timeout(SILENCE).redirect(policy);
-    builder.build().map_err(words)
+    // Where it was led from may be a signed address.
+    builder.referer(false).build().map_err(words)
 }
 
 /// A response that has the file.
 fn checked(response: Response, url: &Url) -> Result<Response, DataError> {
     let status = response.status();
     if status.is_redirection() {
-        let to = header(&response, &LOCATION).unwrap_or_else(|| "nowhere".to_owned());
-        let reason = format!("it redirects to {to}, which data.allowed_urls does not allow");
-        return Err(DataError::Refused { source_path: url.to_string(), reason });
+        return Err(redirected(&response, url));
     }
     match status {
         StatusCode::NOT_FOUND | StatusCode::GONE => Err(DataError::NotThere { source_path: url.to_string() }),
@@ -196,7 +214,31 @@ fn checked(response: Response, url: &Url) -> Result<Response, DataError> {
     }
 }
 
-/// What a response says of the file. Without a tag or a time every look is another version.
+/// Why nobody follows where a response leads to.
+fn redirected(response: &Response, url: &Url) -> DataError {
+    let location = header(response, &LOCATION);
+    let to = location.and_then(|location| response.url().join(&location).ok());
+    let place = to.as_ref().map_or_else(|| "nowhere".to_owned(), place);
+    if url.scheme() == S3 {
+        let advice = "the bucket is elsewhere, see AWS_REGION and AWS_ENDPOINT_URL of this process";
+        let status = response.status();
+        return unreadable(url, format!("the server says {status} and redirects to {place}: {advice}"));
+    }
+    let reason = match to.and_then(|to| url_path_problem(to.as_str())) {
+        Some(problem) => format!("it redirects to {place}: {problem}"),
+        None => format!("it redirects to {place}, which data.allowed_urls does not allow"),
+    };
+    DataError::Refused { source_path: url.to_string(), reason }
+}
+
+/// An address without what may be a signature or a password.
+fn place(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
+    format!("{}://{host}{port}{}", url.scheme(), url.path())
+}
+
+/// What a response says of the file.
 fn version(response: &Response) -> Version {
     let bytes = header(response, &CONTENT_LENGTH).and_then(|length| length.parse().ok());
     Version { tag: header(response, &ETAG).or_else(|| header(response, &LAST_MODIFIED)), bytes }
@@ -249,6 +291,10 @@ mod tests {
             "https://bars.example/daily/../A.csv",
             "https://bars.example/daily/%2e%2e/A.csv",
             "https://bars.example/daily\\..\\A.csv",
+            "https://bars.example/daily/..%2fA.csv",
+            "https://bars.example/daily/..%5CA.csv",
+            "https://bars.example/daily/..;/A.csv",
+            "https://bars.example/daily/%2e%2e;/A.csv",
             "http://bars.example/daily/A.csv",
             "https://u:p@bars.example/daily/A.csv",
             "https://BARS.example/daily/A.csv",
@@ -256,6 +302,12 @@ mod tests {
             "https://bars.example/daily/A B.csv",
             "s3://bucket-2/A.csv",
             "s3://bucket/A.csv?v=1",
+            "s3://bucket/A.csv#1",
+            "s3://bucket/",
+            "s3://bucket/daily/",
+            "s3://bucket/daily//A.csv",
+            "s3://bucket/a%2f..%2fA.csv",
+            "s3://bucket/%ff.csv",
             "http://127.0.0.1:80001/A.csv",
             "https:///A.csv",
         ] {
@@ -266,6 +318,26 @@ mod tests {
         assert!(told.contains("JETSWEEP_DATA__ALLOWED_URLS=https://other.example/bars/"), "{told}");
         let told = urls.check("https://bars.example/daily/A B.csv").unwrap_err().to_string();
         assert!(told.contains("write https://bars.example/daily/A%20B.csv"), "{told}");
+        let told = urls.check("s3://bucket/daily//A.csv").unwrap_err().to_string();
+        assert!(told.contains("its key is none") && told.contains("write one as in s3://"), "{told}");
+    }
+
+    #[test]
+    fn what_is_not_said_does_not_differ() {
+        let of = |tag: Option<&str>, bytes| Version { tag: tag.map(str::to_owned), bytes };
+        let all = of(Some("1"), Some(2));
+        for same in [&all, &of(None, None), &of(None, Some(2)), &of(Some("1"), None)] {
+            assert!(!all.differs(same) && !same.differs(&all), "{same:?}");
+        }
+        for other in [of(Some("2"), Some(2)), of(Some("1"), Some(3)), of(None, Some(3)), of(Some("2"), None)] {
+            assert!(all.differs(&other) && other.differs(&all), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn signatures_are_not_shown() {
+        let signed = Url::parse("https://u:secret@h:81/a/A.csv?X-Amz-Signature=secret#secret").unwrap();
+        assert_eq!(place(&signed), "https://h:81/a/A.csv");
     }
 
     #[test]
