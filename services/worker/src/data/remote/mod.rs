@@ -207,7 +207,8 @@ impl Remote {
     /// The file on disk that a source has, fetched if it is not there.
     ///
     /// # Errors
-    /// [`DataError::TooLarge`], [`DataError::TooLargeToKeep`]; [`DataError::Unreadable`] if it cannot be fetched now.
+    /// [`DataError::TooLarge`], [`DataError::TooLargeToKeep`]; [`DataError::Unreadable`] if it cannot be fetched now, and
+    /// [`DataError::Unwritable`] if it cannot be kept.
     pub(crate) async fn fetch(
         self: &Arc<Self>,
         source: &str,
