@@ -158,7 +158,7 @@ async fn the_doctor_looks_at_the_cache_of_bars_and_knows_streams_without_a_limit
     let cluster = Cluster::start().await;
     let findings = async |cache: &std::path::Path| {
         let doctor = cluster.jetsweep(&["doctor", "--output", "json"]).env("JETSWEEP_DATA__CACHE_DIR", cache);
-        doctor.done().await.json()
+        serde_json::from_str::<Value>(&doctor.done().await.stdout).unwrap()
     };
     let of = |findings: &Value, check: &str| {
         let found = findings.as_array().unwrap().iter().find(|finding| finding["check"] == check);

@@ -58,7 +58,9 @@ fn check_cache(folder: &Path, limit: u64, findings: &mut Findings) {
             let [free, taken, limit] = [free, taken, limit].map(number::bytes);
             findings.warning(
                 CHECK,
-                format!("{free} are free at data.cache_dir {shown}, and fetched bars may take {limit}, of which they have {taken}"),
+                format!(
+                    "{free} are free at data.cache_dir {shown}; fetched bars may take {limit}, of which they have {taken}"
+                ),
                 "free some, move data.cache_dir, or lower data.cache_bytes; only workers that fetch bars need it",
             );
         }
