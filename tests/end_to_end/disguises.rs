@@ -1,30 +1,31 @@
-//! What a worker that is taken over has others say: the server, by its answers, and an operator, by letters to be put back.
+//! What somebody has others say: the server, by its answers, and an operator, by letters to be put back.
+//!
+//! Out of a role's account answers reach nobody (`security.rs`). Where all share one account, they do.
 
 use async_nats::jetstream::{self, consumer::push};
 use jetsweep_tests::{Running, eventually, message};
 
+use crate::cluster::Cluster;
 use crate::secured::Secured;
 use crate::support::{example, ledger, text};
 
-/// The worker's connection, and an operator's to look at what comes of it.
+/// A connection within the account of the streams.
 struct Attack {
-    worker: async_nats::Client,
-    operator: jetstream::Context,
+    client: async_nats::Client,
+    jetstream: jetstream::Context,
     planted: usize,
 }
 
 impl Attack {
-    async fn new(secured: &Secured) -> Self {
-        let worker = connect(secured, "worker").await;
-        Self { worker, operator: jetstream::new(connect(secured, "operator").await), planted: 0 }
+    fn new(client: async_nats::Client) -> Self {
+        Self { jetstream: jetstream::new(client.clone()), client, planted: 0 }
     }
 
-    /// Stores a payload where a worker may, and returns the key's subject.
+    /// Stores a payload as workers do, and returns the key's subject.
     async fn plant(&mut self, payload: &str) -> String {
         self.planted += 1;
         let subject = format!("$KV.jetsweep-batches.x.data.N{}", self.planted);
-        let jetstream = jetstream::new(self.worker.clone());
-        jetstream.publish(subject.clone(), payload.to_owned().into()).await.unwrap().await.unwrap();
+        self.jetstream.publish(subject.clone(), payload.to_owned().into()).await.unwrap().await.unwrap();
         subject
     }
 
@@ -32,29 +33,34 @@ impl Attack {
     async fn answer_to(&mut self, to: &str, payload: &str) {
         let planted = self.plant(payload).await;
         let request = format!("$JS.API.DIRECT.GET.KV_jetsweep-batches.{planted}");
-        self.worker.publish_with_reply(request, to.to_owned(), "".into()).await.unwrap();
-        self.worker.flush().await.unwrap();
+        self.client.publish_with_reply(request, to.to_owned(), "".into()).await.unwrap();
+        self.client.flush().await.unwrap();
     }
 
     /// Has a consumer deliver what was stored to this subject.
     async fn deliver_to(&mut self, to: &str, payload: &str) {
         let planted = self.plant(payload).await;
-        let jetstream = jetstream::new(self.worker.clone());
-        let stream = jetstream.get_stream_no_info("KV_jetsweep-batches").await.unwrap();
-        let config = push::Config { deliver_subject: to.to_owned(), filter_subject: planted, ..Default::default() };
+        let stream = self.jetstream.get_stream_no_info("KV_jetsweep-batches").await.unwrap();
+        let config = push::Config {
+            deliver_subject: to.to_owned(),
+            // That of endpoints.
+            deliver_group: Some("q".to_owned()),
+            filter_subject: planted,
+            ..Default::default()
+        };
         stream.create_consumer(config).await.unwrap();
     }
 
     /// The letter of a message that was given up on, with its code and its place.
     async fn letter(&self, origin: &str) -> (String, String) {
         let is_of = |message: &async_nats::Message| header(message, "Jetsweep-Origin") == origin;
-        let letter = message(&self.operator, "JETSWEEP_DEAD", "jetsweep.dead.>", is_of).await;
+        let letter = message(&self.jetstream, "JETSWEEP_DEAD", "jetsweep.dead.>", is_of).await;
         (header(&letter, "Jetsweep-Error-Code"), letter.subject.to_string())
     }
 
     /// Messages of RESULTS on a subject.
     async fn stored(&self, subject: &str) -> usize {
-        let stream = self.operator.get_stream("JETSWEEP_RESULTS").await.unwrap();
+        let stream = self.jetstream.get_stream("JETSWEEP_RESULTS").await.unwrap();
         let mut subjects = stream.info_with_subjects(subject).await.unwrap();
         let mut count = 0;
         while let Some((_, messages)) = futures::TryStreamExt::try_next(&mut subjects).await.unwrap() {
@@ -75,7 +81,7 @@ async fn connect(secured: &Secured, role: &str) -> async_nats::Client {
 }
 
 async fn ignored(service: &Running, count: usize) {
-    eventually("the service to ignore it", async || {
+    eventually(&format!("the service to ignore {count}: {}", service.stderr()), async || {
         (service.stderr().matches("nobody asked").count() >= count).then_some(())
     })
     .await;
@@ -83,28 +89,26 @@ async fn ignored(service: &Running, count: usize) {
 
 #[tokio::test]
 async fn of_the_server_in_disguise_nothing_comes() {
-    let secured = Secured::start("secure.conf").await;
-    let serve = |role: &str| secured.jetsweep(role, &[role]).start();
-    let services = ["planner", "worker", "consolidator"].map(serve);
-    let [planner, worker, consolidator] = &services;
+    let cluster = Cluster::start().await;
+    let [planner, worker, consolidator] = ["planner", "worker", "consolidator"].map(|role| cluster.service(role));
     let spec = example("quickstart.toml");
     let submit = async |batch: &str| {
         let args = ["submit", text(&spec), "--batch", batch, "--wait", "--output", "json"];
         let submitted = eventually("the batch to be taken", async || {
-            let done = secured.jetsweep("client", &args).done().await;
+            let done = cluster.jetsweep(&args).done().await;
             (done.code == Some(0)).then_some(done)
         });
         assert_eq!(ledger(&submitted.await.json()), (459, [459, 0, 0, 0]));
     };
     let count = async |table: &str, batch: &str| {
         let sql = format!("SELECT count(*) FROM {table} WHERE batch_id = '{batch}'");
-        let done = secured.jetsweep("client", &["query", &sql, "--output", "quiet"]).done().await;
+        let done = cluster.jetsweep(&["query", &sql, "--output", "quiet"]).done().await;
         done.with_code(0).stdout.trim().to_owned()
     };
     submit("victim").await;
 
-    let mut attack = Attack::new(&secured).await;
-    let results = attack.operator.get_stream("JETSWEEP_RESULTS").await.unwrap();
+    let mut attack = Attack::new(cluster.server.connect().await);
+    let results = attack.jetstream.get_stream("JETSWEEP_RESULTS").await.unwrap();
     let begin = results.get_last_raw_message_by_subject("jetsweep.results.v1.victim.begin").await.unwrap();
     let begin = String::from_utf8(begin.payload.to_vec()).unwrap();
 
@@ -126,7 +130,7 @@ async fn of_the_server_in_disguise_nothing_comes() {
         ("0".into(), "459".into())
     );
     // Whoever reads a single event reads the one that was published: the plan is still that of the digest.
-    secured.jetsweep("client", &["replay", "victim", "7"]).done().await.with_code(0);
+    cluster.jetsweep(&["replay", "victim", "7"]).done().await.with_code(0);
 
     // Into the queues: a job for a shard that is done, and a plan.
     let job = r#"{"version": 1, "batch_id": "victim"}"#;
@@ -167,7 +171,7 @@ async fn of_the_server_in_disguise_nothing_comes() {
     // A batch of that name can be submitted all the same, and the real one be deleted.
     submit("forged").await;
     assert_eq!(count("backtest_results", "forged").await, "459");
-    secured.jetsweep("client", &["delete", "victim"]).done().await.with_code(0);
+    cluster.jetsweep(&["delete", "victim"]).done().await.with_code(0);
     eventually("the batch to be gone", async || (count("backtest_results", "victim").await == "0").then_some(())).await;
 }
 
@@ -175,9 +179,9 @@ async fn of_the_server_in_disguise_nothing_comes() {
 async fn a_forged_letter_is_not_put_back_by_an_operator() {
     let secured = Secured::start("secure.conf").await;
     let planner = secured.jetsweep("planner", &["planner"]).start();
-    let attack = Attack::new(&secured).await;
-    eventually("the streams", async || attack.operator.get_stream("JETSWEEP_DEAD").await.ok()).await;
-    let worker = jetstream::new(attack.worker.clone());
+    let attack = Attack::new(connect(&secured, "operator").await);
+    eventually("the streams", async || attack.jetstream.get_stream("JETSWEEP_DEAD").await.ok()).await;
+    let worker = jetstream::new(connect(&secured, "worker").await);
     let write = async |kept_under: &str, origin: &str| {
         let mut headers = async_nats::HeaderMap::new();
         headers.insert("Jetsweep-Error-Code", "malformed");

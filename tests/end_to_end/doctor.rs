@@ -84,7 +84,7 @@ async fn settings_that_are_not_ours_are_told() {
 #[tokio::test]
 async fn what_a_role_may_not_is_told() {
     let taken = [
-        "\"$JS.API.STREAM.MSG.GET.JETSWEEP_RESULTS\", \"$JS.API.STREAM.MSG.GET.JETSWEEP_PLANS\"",
+        "\"jetsweep.api.STREAM.MSG.GET.JETSWEEP_RESULTS\", \"jetsweep.api.STREAM.MSG.GET.JETSWEEP_PLANS\"",
         "\"jetsweep.results.v1.*.*.*\"",
     ];
     let poor =
@@ -104,7 +104,7 @@ async fn what_a_role_may_not_is_told() {
     }
     let (verdict, text) = told(&poor, "client").await;
     assert_eq!(verdict, "bad");
-    assert!(text.contains("read plans of batches ($JS.API.STREAM.MSG.GET.JETSWEEP_RESULTS)"), "{text}");
+    assert!(text.contains("read plans of batches (jetsweep.api.STREAM.MSG.GET.JETSWEEP_RESULTS)"), "{text}");
     assert!(text.contains("nats/roles.conf") && !text.contains("submit sweeps"), "{text}");
     let (verdict, text) = told(&poor, "worker").await;
     assert!(verdict == "bad" && text.contains("publish results (jetsweep.results.v1.doctor.0.0)"), "{text}");

@@ -73,7 +73,10 @@ async fn a_service_that_stops_says_so_until_it_has_stopped() {
     let mut cluster = monitored().await;
     cluster.answers("planner").await;
     let address = address(&cluster, "worker").await;
-    cluster.jetsweep(&["submit", text(&example("large.toml")), "--batch", "b"]).done().await.with_code(0);
+    // More than it can have done by then.
+    for batch in ["a", "b", "c", "d", "e", "f"] {
+        cluster.jetsweep(&["submit", text(&example("large.toml")), "--batch", batch]).done().await.with_code(0);
+    }
     eventually("the worker to do runs", async || {
         let metrics = ask(address, "/metrics").await.unwrap().1;
         metrics.contains("jetsweep_worker_jobs_total{outcome=\"completed\"} ").then_some(())
