@@ -247,7 +247,7 @@ async fn check_roles(bus: &Bus, findings: &mut Findings) {
                 "queries are answered by any of them: keep one a namespace",
             );
         } else {
-            findings.good(role, format!("{count} answer"));
+            findings.good(role, format!("{count} {}", if count == 1 { "answers" } else { "answer" }));
         }
     }
 }
