@@ -18,6 +18,8 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::config::{NatsConfig, redact_url};
 use crate::subjects::Names;
 
+pub use stored::is_no_stream;
+
 /// How often the server is asked whether it is there. One that leaves two of these unanswered is left for another: that is how
 /// a server that is cut off, without a word, is noticed.
 const PING_INTERVAL: Duration = Duration::from_secs(5);

@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::PullConsumer;
-use async_nats::jetstream::context::GetStreamErrorKind;
-use jetsweep_shared::bus::Bus;
+use jetsweep_shared::bus::{Bus, is_no_stream};
 use jetsweep_shared::ids::Priority;
 use jetsweep_shared::monitor::{Counter, Monitor, Numbers};
 use jetsweep_shared::subjects::NATIVE;
@@ -156,7 +154,7 @@ async fn look(bus: &Bus) -> Result<Seen, String> {
         let found = match bus.jetstream.get_stream(&name).await {
             Ok(found) => found,
             // An operator may do without the data bucket.
-            Err(error) if name == names.data_stream() && is_missing(&error.kind()) => continue,
+            Err(error) if name == names.data_stream() && is_no_stream(&error) => continue,
             Err(error) => return Err(format!("stream {name} cannot be looked at: {error}")),
         };
         let info = found.cached_info();
@@ -166,8 +164,4 @@ async fn look(bus: &Bus) -> Result<Seen, String> {
         seen.streams.insert(name, stream);
     }
     Ok(seen)
-}
-
-fn is_missing(error: &GetStreamErrorKind) -> bool {
-    matches!(error, GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }

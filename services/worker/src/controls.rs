@@ -94,11 +94,15 @@ impl Controls {
 
     /// Does what an entry asks, if somebody has written it.
     async fn heed(&self, entry: &kv::Entry) {
-        // Only what would stop work is worth a request.
-        let stops = match events::decode::<Control>(&entry.value) {
-            Ok(control) => entry.operation == kv::Operation::Put && control.action != ControlAction::Resume,
-            Err(_) => false,
+        let control = match entry.operation {
+            kv::Operation::Put => match events::decode::<Control>(&entry.value) {
+                Ok(control) => Some(control),
+                Err(error) => return tracing::warn!(key = entry.key, %error, "ignored what is asked"),
+            },
+            _ => None,
         };
+        // Only what would stop work is worth a request.
+        let stops = control.as_ref().is_some_and(|control| control.action != ControlAction::Resume);
         if stops && self.concerns_us(&entry.key) {
             match disguise::is_entry(&self.bucket, &entry.key).await {
                 Ok(false) => {}
@@ -109,7 +113,7 @@ impl Controls {
                 Err(reason) => tracing::debug!(reason, key = entry.key, "cannot look at who asks"),
             }
         }
-        self.apply(entry);
+        self.apply(&entry.key, control);
     }
 
     /// Whether work that is known depends on what a key says.
@@ -118,18 +122,11 @@ impl Controls {
         key == ALL_CONTROL_KEY || self.lock().keys().any(|(batch, _)| Some(batch) == of.as_ref())
     }
 
-    fn apply(&self, entry: &kv::Entry) {
-        let control = match entry.operation {
-            kv::Operation::Put => match events::decode::<Control>(&entry.value) {
-                Ok(control) => Some(control),
-                Err(error) => return tracing::warn!(key = entry.key, %error, "ignored what is asked"),
-            },
-            _ => None,
-        };
-        if entry.key == ALL_CONTROL_KEY {
+    fn apply(&self, key: &str, control: Option<Control>) {
+        if key == ALL_CONTROL_KEY {
             return self.pause(control.is_some_and(|control| control.action == ControlAction::Pause));
         }
-        let Some(batch) = control_batch(&entry.key) else { return };
+        let Some(batch) = control_batch(key) else { return };
         let cancelled_to = match control {
             Some(Control { action: ControlAction::Cancel, generation, .. }) => Some(generation),
             _ => None,

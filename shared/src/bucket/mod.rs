@@ -19,13 +19,12 @@ mod write;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use async_nats::jetstream::context::GetStreamErrorKind;
+use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::{DirectGetErrorKind, Stream};
-use async_nats::jetstream::{Context, ErrorCode};
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use crate::bus::Bus;
+use crate::bus::{Bus, is_no_stream};
 
 pub use check::Checked;
 pub use entry::Unreadable;
@@ -138,12 +137,8 @@ impl DataBucket {
                 let (context, max_payload) = (bus.jetstream.clone(), bus.client.max_payload());
                 Ok(Some(Self { context, stream, name, max_payload }))
             }
-            Err(error) => match error.kind() {
-                GetStreamErrorKind::JetStream(refusal) if refusal.error_code() == ErrorCode::STREAM_NOT_FOUND => {
-                    Ok(None)
-                }
-                _ => Err(cannot_read(&name, error)),
-            },
+            Err(error) if is_no_stream(&error) => Ok(None),
+            Err(error) => Err(cannot_read(&name, error)),
         }
     }
 

@@ -1,5 +1,7 @@
-//! Reading what is stored on a subject.
+//! Reading what is stored, and telling what is missing from what cannot be looked at.
 
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind};
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use bytes::Bytes;
@@ -10,6 +12,11 @@ use crate::disguise;
 /// Messages of a subject that are looked at for one that somebody published. There is one, unless somebody misuses the
 /// server.
 const MOST_PASSED_OVER: usize = 100;
+
+/// Whether a stream was not found because there is none.
+pub fn is_no_stream(error: &GetStreamError) -> bool {
+    matches!(error.kind(), GetStreamErrorKind::JetStream(refusal) if refusal.error_code() == ErrorCode::STREAM_NOT_FOUND)
+}
 
 impl Bus {
     /// The payload of [`Bus::last_stored`].

@@ -29,6 +29,11 @@ const fn whole(path: &'static str, unit: &'static str, min: i64, max: i64, meani
 }
 
 impl Key {
+    /// Its value in a configuration that became JSON, if it has one.
+    pub(super) fn value<'a>(&self, config: &'a serde_json::Value) -> Option<&'a serde_json::Value> {
+        config.pointer(&format!("/{}", self.path.replace('.', "/"))).filter(|value| !value.is_null())
+    }
+
     const fn by_default(mut self, words: &'static str) -> Self {
         self.default = Some(words);
         self
@@ -37,7 +42,7 @@ impl Key {
 
 const TIB: i64 = 1 << 40;
 const MIB: i64 = 1 << 20;
-const DAY_SECONDS: i64 = 24 * 3600;
+pub(super) const DAY_SECONDS: i64 = 24 * 3600;
 
 /// All keys, in the order in which they are shown.
 pub(super) const KEYS: [Key; 57] = [

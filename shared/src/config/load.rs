@@ -227,12 +227,10 @@ impl Config {
         // A config of plain strings and numbers always becomes JSON.
         let values = serde_json::to_value(self).unwrap_or_default();
         let explain = |key: &keys::Key| {
-            let pointer = format!("/{}", key.path.replace('.', "/"));
-            let value = match values.pointer(&pointer) {
-                None | Some(serde_json::Value::Null) => None,
-                Some(serde_json::Value::String(text)) => Some(text.clone()),
-                Some(other) => Some(other.to_string()),
-            };
+            let value = key.value(&values).map(|value| match value {
+                serde_json::Value::String(text) => text.clone(),
+                other => other.to_string(),
+            });
             let value = match key.path {
                 "nats.url" | "mlflow.url" => value.map(|url| redact_url(&url)),
                 "data.cache_dir" => Some(self.data_cache().display().to_string()),

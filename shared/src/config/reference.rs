@@ -4,11 +4,9 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use super::keys::{KEYS, Key};
+use super::keys::{DAY_SECONDS, KEYS, Key};
 use super::kind::Kind;
 use super::settings::Config;
-
-const DAY_SECONDS: i64 = 24 * 3600;
 
 /// Units of bytes, the largest first.
 const BYTES: [(i64, &str); 4] = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
@@ -19,7 +17,7 @@ pub fn reference() -> String {
     let defaults = serde_json::to_value(Config::default()).unwrap_or_default();
     let mut table = "| key | takes | default | meaning |\n|---|---|---|---|\n".to_owned();
     for key in &KEYS {
-        let default = default(key, defaults.pointer(&format!("/{}", key.path.replace('.', "/"))));
+        let default = default(key, key.value(&defaults));
         // Writing to memory cannot fail.
         let _ = writeln!(table, "| `{}` | {} | {default} | {} |", key.path, takes(key.kind), key.meaning);
     }
@@ -47,7 +45,7 @@ fn default(key: &Key, value: Option<&Value>) -> String {
         return words.to_owned();
     }
     match (value, key.kind) {
-        (None | Some(Value::Null), _) => String::new(),
+        (None, _) => String::new(),
         (Some(Value::String(text)), _) => format!("`{text}`"),
         (Some(value), Kind::Whole { unit, .. }) => match value.as_i64().and_then(|number| short(number, unit)) {
             Some(short) => format!("`{value}` ({short})"),

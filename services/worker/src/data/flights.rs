@@ -52,7 +52,9 @@ impl<K: Clone + Eq + Hash, T: Clone + Send + Sync + 'static> Flights<K, T> {
     pub(super) fn is_empty(&self) -> bool {
         self.lock().is_empty()
     }
+}
 
+impl<K, T> Flights<K, T> {
     fn lock(&self) -> MutexGuard<'_, HashMap<K, WeakShared<Work<T>>>> {
         // Nothing under the lock leaves the map half-changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -67,7 +69,7 @@ struct Leaving<'a, K: Eq + Hash, T> {
 
 impl<K: Eq + Hash, T> Drop for Leaving<'_, K, T> {
     fn drop(&mut self) {
-        let mut flights = self.flights.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut flights = self.flights.lock();
         if flights.get(self.key).is_some_and(|flight| flight.upgrade().is_none()) {
             flights.remove(self.key);
         }

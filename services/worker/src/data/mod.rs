@@ -228,11 +228,11 @@ fn read_within(reader: impl Read, bytes: u64, file: &str, data: &DataRef, limit:
     if bytes > largest_file(data, limit) {
         return Err(too_large(bytes));
     }
-    Bars::read_csv_between(reader, file, data.from, data.to, limit).map_err(|error| match error.fault {
-        Fault::Read(reason) => {
-            DataError::Unreadable { what: format!("data file {file}"), reason: Fault::Read(reason).to_string() }
+    Bars::read_csv_between(reader, file, data.from, data.to, limit).map_err(|error| match &error.fault {
+        Fault::TooLarge { bytes, .. } => too_large(*bytes),
+        fault if error.is_read_failure() => {
+            DataError::Unreadable { what: format!("data file {file}"), reason: fault.to_string() }
         }
-        Fault::TooLarge { bytes, .. } => too_large(bytes),
         _ => DataError::Invalid(error),
     })
 }

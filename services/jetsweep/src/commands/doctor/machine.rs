@@ -45,15 +45,14 @@ pub(super) fn check(config: &Config, findings: &mut Findings) {
 fn check_cache(folder: &Path, limit: u64, findings: &mut Findings) {
     const CHECK: &str = "cache";
     let shown = folder.display();
-    let below = subfolders(folder);
-    if let Some(error) = [folder.to_owned()].iter().chain(&below).find_map(|folder| write_to(folder).err()) {
+    let folders: Vec<PathBuf> = std::iter::once(folder.to_owned()).chain(subfolders(folder)).collect();
+    if let Some(error) = folders.iter().find_map(|folder| write_to(folder).err()) {
         let advice = "only workers that fetch bars need it: let the user that runs them write there, or correct \
                       data.cache_dir";
         return findings.warning(CHECK, format!("data.cache_dir {shown} cannot be written to: {error}"), advice);
     }
-    let taken = [folder.to_owned()].iter().chain(&below).map(|folder| taken(folder)).sum();
-    let free = rustix::fs::statvfs(nearest(folder)).map(|disk| disk.f_bavail * disk.f_frsize);
-    match free {
+    let taken = folders.iter().map(|folder| taken(folder)).sum();
+    match free_at(nearest(folder)) {
         Ok(free) if free.saturating_add(taken) < limit => {
             let [free, taken, limit] = [free, taken, limit].map(number::bytes);
             findings.warning(
@@ -77,9 +76,9 @@ fn check_state(folder: &Path, findings: &mut Findings) {
         let advice = "only the consolidator and `jetsweep run` need it: let the user that runs them write there";
         return findings.warning("state", format!("{shown} cannot be written to: {error}"), advice);
     }
-    match rustix::fs::statvfs(folder) {
-        Ok(disk) if disk.f_bavail * disk.f_frsize < LEAST_FREE => {
-            let mib = disk.f_bavail * disk.f_frsize / (1 << 20);
+    match free_at(folder) {
+        Ok(free) if free < LEAST_FREE => {
+            let mib = free / (1 << 20);
             findings.warning("state", format!("{mib} MiB are free at {shown}"), "free some, or move state_dir");
         }
         _ => findings.good("state", format!("{shown} can be written to")),
@@ -89,6 +88,11 @@ fn check_state(folder: &Path, findings: &mut Findings) {
 /// Writes a file to a folder, or where the folder would be made, and removes it.
 fn write_to(folder: &Path) -> io::Result<()> {
     tempfile::NamedTempFile::new_in(nearest(folder)).map(drop)
+}
+
+/// What is free on the disk of a folder, in bytes.
+fn free_at(folder: &Path) -> rustix::io::Result<u64> {
+    rustix::fs::statvfs(folder).map(|disk| disk.f_bavail * disk.f_frsize)
 }
 
 /// The folder, or the one above it that is there. A link that leads nowhere is there, and no folder.

@@ -57,12 +57,11 @@ pub(super) async fn check(config: &NatsConfig, bus: &Bus, findings: &mut Finding
 }
 
 /// What the server does not permit of what is needed.
-async fn refused(config: &NatsConfig, names: &Names, needs: Vec<Need>) -> Result<Vec<Need>, BusError> {
+async fn refused(config: &NatsConfig, names: &Names, mut needs: Vec<Need>) -> Result<Vec<Need>, BusError> {
     let (complaints, mut heard) = mpsc::unbounded_channel();
     // A connection of its own, which hears no other complaints.
     let bus = Bus::connect_and_hear(config, "jetsweep-doctor", names.clone(), complaints).await?;
-    let mut refused = Vec::new();
-    for need in needs {
+    for need in &needs {
         let mut headers = HeaderMap::new();
         headers.insert(NATS_EXPECTED_STREAM, "none");
         let payload = Bytes::from_static(need.payload.as_bytes());
@@ -70,14 +69,13 @@ async fn refused(config: &NatsConfig, names: &Names, needs: Vec<Need>) -> Result
         let sent = bus.client.publish_with_headers(need.subject.clone(), headers, payload).await;
         sent.map_err(|error| failed(error.to_string()))?;
         bus.client.flush().await.map_err(|error| failed(error.to_string()))?;
-        refused.push(need);
     }
     let mut told = String::new();
     while let Ok(Some(complaint)) = tokio::time::timeout(LONGEST, heard.recv()).await {
         told.push_str(&complaint);
     }
-    refused.retain(|need| told.contains(&format!("\"{}\"", need.subject)));
-    Ok(refused)
+    needs.retain(|need| told.contains(&format!("\"{}\"", need.subject)));
+    Ok(needs)
 }
 
 /// What a role has to be able to do.

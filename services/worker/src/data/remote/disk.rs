@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use jetsweep_shared::hex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tempfile::TempPath;
@@ -99,7 +100,7 @@ impl DiskCache {
     }
 
     fn link(&self, address: &str) -> PathBuf {
-        self.links().join(hex(&Sha256::digest(address)))
+        self.links().join(hex::encode(Sha256::digest(address)))
     }
 
     /// An empty file to fetch into. Blocks.
@@ -216,7 +217,7 @@ impl Draft {
     /// There is no more.
     pub(super) async fn end(mut self) -> io::Result<Whole> {
         self.file.flush().await?;
-        Ok(Whole { path: self.path, digest: hex(&self.digest.finalize()), bytes: self.bytes })
+        Ok(Whole { path: self.path, digest: hex::encode(self.digest.finalize()), bytes: self.bytes })
     }
 }
 
@@ -234,7 +235,7 @@ impl<R: Read> Digesting<R> {
     /// The digest of everything, what nobody has read yet included.
     pub(super) fn finish(mut self) -> io::Result<String> {
         io::copy(&mut self, &mut io::sink())?;
-        Ok(hex(&self.digest.finalize()))
+        Ok(hex::encode(self.digest.finalize()))
     }
 }
 
@@ -244,10 +245,6 @@ impl<R: Read> Read for Digesting<R> {
         self.digest.update(&buffer[..count]);
         Ok(count)
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    jetsweep_shared::hex::encode(bytes)
 }
 
 #[cfg(test)]
